@@ -1,0 +1,131 @@
+"""Reading and writing files: nothing half-written, nothing unpickled, nothing lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm import tqdm
+
+
+def cache_folder() -> Path:
+    """Where made and downloaded data is kept: `$MLBOOK_CACHE`, or the user's cache folder."""
+    if folder := os.environ.get("MLBOOK_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlbook"
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside `path`, and rename it to `path` once the block has ended without an error.
+
+    A reader, or a process killed at any moment, finds the old file or the new one and never a part.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write tensors and plain values as one safetensors file, the values as JSON in its header, atomically."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic(path) as temporary:
+        save_file(plain, temporary, metadata={"mlbook": json.dumps(facts)})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote.
+
+    Raises:
+        ValueError: If the file is damaged or of another program. It is left where it is.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["mlbook"])
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        raise ValueError(
+            f"{path} is damaged, cut short or not a file of mlbook ({error}); move it away or delete it, and run again"
+        ) from error
+
+
+def md5(path: Path) -> str:
+    """The MD5 digest of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def download(url: str, path: Path, digest: str, limit: int) -> None:
+    """Fetch `url` to `path` with a progress bar, and keep it only if its MD5 is `digest`.
+
+    What had arrived when a download broke off stays in `path` + ".part" and is continued the next
+    time.
+
+    Args:
+        url: Where the file is.
+        path: Where it is to be.
+        digest: Its published MD5, in hexadecimal.
+        limit: Bytes after which the download is given up.
+
+    Raises:
+        ConnectionError: If the server cannot be reached or breaks off.
+        ValueError: If what arrived is longer than `limit` or has another digest; the partial file
+            is then removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=15) as reply:
+            if have and reply.status != 206:  # the server starts again from the beginning
+                have = 0
+            total = have + int(reply.headers.get("Content-Length") or 0)
+            bar = tqdm(total=total or None, initial=have, unit="B", unit_scale=True, desc=path.name)
+            with part.open("ab" if have else "wb") as file, bar:
+                while chunk := reply.read(1 << 16):
+                    have += len(chunk)
+                    if have > limit:
+                        break
+                    file.write(chunk)
+                    bar.update(len(chunk))
+            if have < total and have <= limit:
+                raise ConnectionError(
+                    f"{url} broke off after {have:,} of {total:,} bytes; run again to continue"
+                )
+    except urllib.error.HTTPError as error:
+        if (
+            error.code != 416
+        ):  # 416: nothing is left to send; the digest tells whether this is the file
+            raise ConnectionError(f"{url} could not be downloaded: {error}") from error
+    except ConnectionError:
+        raise
+    except OSError as error:  # of which URLError and TimeoutError are kinds
+        raise ConnectionError(f"{url} could not be downloaded: {error}") from error
+    found = md5(part)
+    if have > limit or found != digest:
+        part.unlink()
+        raise ValueError(
+            f"{url} sent {have:,} bytes with MD5 {found}, not {digest}; removed, so run again to start afresh"
+        )
+    part.replace(path)

@@ -1,0 +1,120 @@
+"""Omniglot: 1,623 characters of 50 alphabets, each drawn by 20 people. Lake et al., Science 350 (2015); MIT licence."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from mlbook.data.files import cache_folder, download, md5
+
+SOURCE = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
+ZIPS = {
+    "images_background.zip": "68d2efa1b9178cc56df9314c21c6e718",
+    "images_evaluation.zip": "6b91aef0f799c5bb55b94e3f2daec811",
+}
+# Of all 32,460 decoded pictures: the zips may have been packed again, the pictures in them not
+# changed.
+PIXELS = "4f6cf3194b9faadecaac765debe3d4f8"
+SIZE = 28
+LIMIT = 64_000_000  # bytes: the larger zip is 9.5 MB, and unpacks to a little more
+
+
+def make() -> tuple[Tensor, list[str], list[str]]:
+    """Find or download the two zips, and decode them.
+
+    Returns:
+        Images `uint8 [1623, 20, 1, 28, 28]`, strokes 255 on 0, resized with Lanczos; the name of
+        each class, such as `"Korean/character05"`; its group, such as `"background/Korean"` or
+        `"evaluation/Tengwar"`.
+
+    Raises:
+        FileNotFoundError: If the zips are not here and cannot be downloaded; says how to get them.
+        ValueError: If a zip or a picture in it is damaged.
+    """
+    images: list[Tensor] = []
+    classes: list[str] = []
+    groups: list[str] = []
+    digest = hashlib.md5(usedforsecurity=False)
+    for name in ZIPS:
+        part = _decode(_find(name), digest)
+        for (alphabet, character), drawings in sorted(part.items()):
+            if len(drawings) != 20:
+                raise ValueError(
+                    f"{name}: {alphabet}/{character} has {len(drawings)} drawings, not 20; delete it and run again"
+                )
+            images.append(torch.from_numpy(np.stack([drawings[i] for i in sorted(drawings)])))
+            classes.append(f"{alphabet}/{character}")
+            groups.append(f"{name.removeprefix('images_').removesuffix('.zip')}/{alphabet}")
+    if digest.hexdigest() != PIXELS:
+        raise ValueError(
+            f"the pictures in {' and '.join(ZIPS)} are not those of Omniglot (digest {digest.hexdigest()}, "
+            f"not {PIXELS}); delete the files and run again"
+        )
+    return torch.stack(images)[:, :, None], classes, groups
+
+
+def _find(name: str) -> Path:
+    """The zip in `$MLBOOK_DATA/omniglot`, in the cache, or downloaded into the cache."""
+    if folder := os.environ.get("MLBOOK_DATA"):
+        given = Path(folder) / "omniglot" / name
+        if given.exists():
+            return given
+    path = cache_folder() / "omniglot" / name
+    if path.exists():
+        if md5(path) == ZIPS[name]:
+            return path
+        raise ValueError(
+            f"{path} is damaged: its MD5 is {md5(path)}, not {ZIPS[name]}; delete it and run again"
+        )
+    url = f"{SOURCE}/{name}"
+    try:
+        download(url, path, ZIPS[name], LIMIT)
+    except ConnectionError as error:
+        raise FileNotFoundError(
+            f"Omniglot is not here and could not be downloaded ({error}). Download {', '.join(ZIPS)} from {SOURCE} "
+            "elsewhere, put them into a folder D/omniglot, and set the environment variable MLBOOK_DATA=D; "
+            'or use load("glyphs"), which needs no download'
+        ) from error
+    return path
+
+
+def _decode(
+    path: Path, digest: hashlib._Hash
+) -> dict[tuple[str, str], dict[str, NDArray[np.uint8]]]:
+    """The pictures of one zip by (alphabet, character), then by file; read in memory, nothing is unpacked to disk."""
+    pictures: dict[tuple[str, str], dict[str, NDArray[np.uint8]]] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = sorted(
+                (m for m in archive.infolist() if m.filename.endswith(".png")),
+                key=lambda m: m.filename,
+            )
+            if sum(m.file_size for m in members) > LIMIT:
+                raise ValueError(
+                    f"{path} would unpack to more than {LIMIT:,} bytes, so it is not Omniglot; delete it"
+                )
+            for member in members:
+                alphabet, character, file = ("", "", *PurePosixPath(member.filename).parts)[-3:]
+                with Image.open(io.BytesIO(archive.read(member)), formats=["PNG"]) as picture:
+                    if picture.size != (105, 105):
+                        raise ValueError(
+                            f"{path}: {member.filename} is {picture.size} pixels, not (105, 105)"
+                        )
+                    digest.update(picture.tobytes())  # packed bits
+                    small = picture.convert("L").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+                pictures.setdefault((alphabet, character), {})[file] = 255 - np.asarray(small)
+    except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"{path} is damaged or cut short ({error}); delete it and run again"
+        ) from error
+    return pictures

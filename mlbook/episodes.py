@@ -1,0 +1,377 @@
+"""Data sets of classes, and the few-shot episodes that are drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Episode(NamedTuple):
+    """One batch of tasks, in the order in which a method takes them: `model.loss(*episode)`.
+
+    Shape:
+        - `support_x`: `[T, S, *x]`, what a task is learned from; T tasks of S = ways x shots
+          examples.
+        - `support_y`: `[T, S]`, labels 0..N-1 (int64), or targets `[T, S, *y]` (float) in
+          regression.
+        - `query_x`: `[T, Q, *x]`, what the learner is then asked.
+        - `query_y`: `[T, Q]` or `[T, Q, *y]`, the answers.
+    """
+
+    support_x: Tensor
+    support_y: Tensor
+    query_x: Tensor
+    query_y: Tensor
+
+    def check(self) -> Episode:
+        """Return the episode itself if its shapes and labels make sense.
+
+        Raises:
+            ValueError: If ranks or sizes disagree, a label lies outside 0..N-1, or a class has no
+                support.
+        """
+        sx, sy, qx, qy = self
+        for name, x, y in (("support", sx, sy), ("query", qx, qy)):
+            if x.dim() < 3 or y.dim() < 2 or x.shape[:2] != y.shape[:2]:
+                raise ValueError(
+                    f"{name}_x {list(x.shape)} and {name}_y {list(y.shape)} must begin with the same two dimensions, "
+                    "tasks and examples; a single task is x[None], y[None]"
+                )
+        if sx.shape[0] != qx.shape[0] or sx.shape[2:] != qx.shape[2:]:
+            raise ValueError(
+                f"support_x {list(sx.shape)} and query_x {list(qx.shape)} must agree in all but the number of examples"
+            )
+        if sy.shape[1] == 0:
+            raise ValueError(
+                "the support set is empty: a task needs at least one example to learn from"
+            )
+        if not sy.is_floating_point():
+            ways = int(sy.max()) + 1
+            for name, y in (("support_y", sy), ("query_y", qy)):
+                if y.numel() and (y.min() < 0 or y.max() >= ways):
+                    bad = y[(y < 0) | (y >= ways)][0].item()
+                    raise ValueError(
+                        f"{name} holds the label {bad}, outside 0..{ways - 1}; relabel each task's classes 0..N-1"
+                    )
+            missing = (torch.nn.functional.one_hot(sy, ways).sum(1) == 0).nonzero()
+            if len(missing):
+                task, label = missing[0].tolist()
+                raise ValueError(
+                    f"class {label} of task {task} has no support example, though labels go up to {ways - 1}"
+                )
+        return self
+
+
+def generator_of(seed: int, k: int) -> torch.Generator:
+    """The random generator of episode k: each has its own, so that any can be made without those before it.
+
+    A resumed run therefore goes on exactly where it stopped. It is on the CPU, so every device sees
+    the same tasks.
+
+    Raises:
+        IndexError: If k is negative.
+    """
+    if k < 0:
+        raise IndexError(f"episode {k}: episodes are numbered from 0")
+    # the two odd constants spread neighbouring seeds and episodes over all 64 bits
+    return torch.Generator().manual_seed(
+        (seed * 0x9E3779B97F4A7C15 + k * 0xD1B54A32D192ED03) % 2**63
+    )
+
+
+class Dataset:
+    """Pictures by class, in memory as one tensor of bytes, from which episodes are drawn by indexing.
+
+    Args:
+        images: `uint8 [classes, samples, C, H, W]`; 0 is paper and 255 is ink for the two built-in
+            sets.
+        classes: The name of each class.
+        groups: The alphabet, script or folder that each class belongs to.
+        name: What the set is called, `"omniglot"` for instance.
+        rotate: Whether `episodes` turns each class by a random multiple of 90 degrees if not told
+            otherwise.
+
+    Raises:
+        ValueError: If the tensor is not as above or the names do not match it in number.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        classes: Sequence[str],
+        groups: Sequence[str],
+        name: str,
+        rotate: bool = False,
+    ) -> None:
+        if images.dim() != 5 or images.dtype != torch.uint8:
+            raise ValueError(
+                f"images must be uint8 [classes, samples, C, H, W] and are {images.dtype} {list(images.shape)}"
+            )
+        if not len(images) == len(classes) == len(groups):
+            raise ValueError(
+                f"{len(images)} classes of images, {len(classes)} class names and {len(groups)} groups"
+            )
+        self.images, self.classes, self.groups = images, list(classes), list(groups)
+        self.name, self.rotate = name, rotate
+
+    def __len__(self) -> int:
+        """The number of classes."""
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        c, s, *picture = self.images.shape
+        shape = "x".join(map(str, picture))
+        return f"{self.name}: {c:,} classes in {len(set(self.groups))} groups, {s} samples each, pictures {shape}"
+
+    def to(self, device: torch.device | str) -> Dataset:
+        """The same set with its pictures on `device`."""
+        return Dataset(self.images.to(device), self.classes, self.groups, self.name, self.rotate)
+
+    def subset(self, indices: Sequence[int] | Tensor) -> Dataset:
+        """The classes with these indices, in this order."""
+        index = torch.as_tensor(indices, dtype=torch.long)
+        chosen = index.tolist()
+        return Dataset(
+            self.images[index.to(self.images.device)],
+            [self.classes[i] for i in chosen],
+            [self.groups[i] for i in chosen],
+            self.name,
+            self.rotate,
+        )
+
+    def split(self, by: str, seed: int = 0) -> tuple[Dataset, Dataset, Dataset]:
+        """Divide the classes into meta-train, meta-validation and meta-test; no class is in two of them.
+
+        Args:
+            by: `"alphabets"`, whole groups: no alphabet is shared (the strict split). Omniglot's
+                evaluation alphabets are the test set and 5 of its 30 background alphabets the
+                validation set; elsewhere a third of the groups goes to test and a tenth (at least
+                one) to validation. `"characters"`, classes at random: on Omniglot 1,100 / 100 / 423
+                as in Finn et al. (2017), elsewhere in the same proportion.
+            seed: Which random division.
+
+        Returns:
+            `(train, val, test)`. On Omniglot `train` turns its classes by multiples of 90 degrees,
+            which makes new classes.
+
+        Raises:
+            ValueError: If `by` is neither, or there are too few groups or classes to divide.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        if by == "characters":
+            order = torch.randperm(len(self), generator=generator).tolist()
+            n_train = round(len(self) * 1100 / 1623)
+            n_val = round(len(self) * 100 / 1623)
+            parts = [order[:n_train], order[n_train : n_train + n_val], order[n_train + n_val :]]
+        elif by == "alphabets":
+            names = sorted(set(self.groups))
+            if self.name == "omniglot":
+                held_out = [g for g in names if g.startswith("evaluation/")]
+                rest = [g for g in names if not g.startswith("evaluation/")]
+                n_val = 5
+            else:
+                held_out, rest = [], names
+                n_val = max(1, len(names) // 10)
+            shuffled = [rest[i] for i in torch.randperm(len(rest), generator=generator).tolist()]
+            if not held_out:
+                n_test = max(1, len(names) // 3)
+                held_out, shuffled = shuffled[:n_test], shuffled[n_test:]
+            val, train = set(shuffled[:n_val]), set(shuffled[n_val:])
+            parts = [
+                [i for i, g in enumerate(self.groups) if g in part]
+                for part in (train, val, set(held_out))
+            ]
+        else:
+            raise ValueError(
+                f"split({by!r}): use 'characters' (classes at random) or 'alphabets' (whole groups)"
+            )
+        if not all(parts):
+            raise ValueError(
+                f"{self.name} has {len(self)} classes in {len(set(self.groups))} groups, too few to split by {by!r}"
+            )
+        train_set, val_set, test_set = (self.subset(sorted(part)) for part in parts)
+        train_set.rotate = self.name == "omniglot"
+        return train_set, val_set, test_set
+
+    def episodes(
+        self,
+        ways: int,
+        shots: int,
+        queries: int,
+        tasks: int = 1,
+        rotations: bool | None = None,
+        seed: int = 0,
+    ) -> Episodes:
+        """An endless, reproducible source of N-way K-shot tasks from these classes.
+
+        Args:
+            ways: N, classes in a task; 2 or more.
+            shots: K, support examples a class; 1 or more.
+            queries: Query examples a class; may be 0.
+            tasks: T, tasks in an episode (the meta-batch).
+            rotations: Turn each drawn class by a random multiple of 90 degrees; None takes the data
+                set's default.
+            seed: Episode k of a seed is always the same, on every device.
+
+        Raises:
+            ValueError: If there are too few classes, or too few samples a class, for what is asked.
+        """
+        return Episodes(
+            self, ways, shots, queries, tasks, self.rotate if rotations is None else rotations, seed
+        )
+
+
+class Episodes:
+    """A sequence of episodes: `episodes[k]` is episode number k, and iterating counts k up from 0 without end.
+
+    Within a task the classes are distinct, support and query never share a picture, and both come
+    shuffled, labels too, so that neither the order of the examples nor the label itself says
+    anything about the answer. Made by `Dataset.episodes`, which documents the arguments.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        ways: int,
+        shots: int,
+        queries: int,
+        tasks: int,
+        rotations: bool,
+        seed: int,
+    ) -> None:
+        classes, samples = data.images.shape[:2]
+        for name, value, least in (
+            ("ways", ways, 2),
+            ("shots", shots, 1),
+            ("queries", queries, 0),
+            ("tasks", tasks, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{name}={value}: must be at least {least}")
+        if ways > classes:
+            raise ValueError(
+                f"ways={ways}, but {data.name} has {classes} classes here; ask for {classes} ways at most"
+            )
+        if shots + queries > samples:
+            raise ValueError(
+                f"shots={shots} + queries={queries} = {shots + queries} pictures a class, but {data.name} has {samples}"
+            )
+        if rotations and data.images.shape[-1] != data.images.shape[-2]:
+            raise ValueError(
+                f"rotations need square pictures; these are {list(data.images.shape[-2:])}"
+            )
+        self.data, self.ways, self.shots, self.queries = data, ways, shots, queries
+        self.tasks, self.rotations, self.seed = tasks, rotations, seed
+
+    def __repr__(self) -> str:
+        tasks = f"{self.tasks} x {self.ways}-way {self.shots}-shot tasks"
+        return f"{tasks} with {self.queries} queries a class, {self.data!r}"
+
+    def to(self, device: torch.device | str) -> Episodes:
+        """The same episodes, drawn on `device`."""
+        return Episodes(
+            self.data.to(device),
+            self.ways,
+            self.shots,
+            self.queries,
+            self.tasks,
+            self.rotations,
+            self.seed,
+        )
+
+    def __iter__(self) -> Iterator[Episode]:
+        k = 0
+        while True:
+            yield self[k]
+            k += 1
+
+    def _draw(self, k: int) -> tuple[torch.Generator, Tensor]:
+        generator = generator_of(self.seed, k)
+        classes = torch.stack(
+            [
+                torch.randperm(len(self.data), generator=generator)[: self.ways]
+                for _ in range(self.tasks)
+            ]
+        )
+        return generator, classes
+
+    def classes_of(self, k: int) -> Tensor:
+        """Which classes stand behind the labels 0..N-1 of episode k: indices `[T, ways]` into `data.classes`."""
+        return self._draw(k)[1]
+
+    def __getitem__(self, k: int) -> Episode:
+        generator, classes = self._draw(k)
+        images, (t, n) = self.data.images, classes.shape
+        per_class = self.shots + self.queries
+        rows = torch.rand(t, n, images.shape[1], generator=generator).argsort(-1)[..., :per_class]
+        turns = torch.randint(4, (t, n), generator=generator) if self.rotations else None
+        mix_support = torch.rand(t, n * self.shots, generator=generator).argsort(-1)
+        mix_query = torch.rand(t, n * self.queries, generator=generator).argsort(-1)
+
+        device = images.device
+        x = images[classes.to(device)[..., None], rows.to(device)]  # [T, N, K + queries, C, H, W]
+        if turns is not None:
+            for quarter in (1, 2, 3):
+                chosen = (turns == quarter).to(device)
+                x[chosen] = x[chosen].rot90(quarter, (-2, -1))
+        y = torch.arange(n, device=device)[None, :, None].expand(t, n, per_class)
+
+        def mixed(part: slice, order: Tensor) -> tuple[Tensor, Tensor]:
+            order = order.to(device)
+            task = torch.arange(t, device=device)[:, None]
+            pictures = x[:, :, part].flatten(1, 2)[task, order].float().div_(255)
+            return pictures, y[:, :, part].flatten(1, 2).gather(1, order)
+
+        return Episode(
+            *mixed(slice(self.shots), mix_support), *mixed(slice(self.shots, None), mix_query)
+        )
+
+
+class Batches:
+    """Ordinary minibatches of labelled pictures, for baselines that are trained without episodes.
+
+    `batches[k]` is the pair of pictures `[size, C, H, W]` and labels `[size]` in 0..classes-1,
+    always the same.
+
+    Args:
+        data: Training classes.
+        size: Pictures in a batch.
+        rotations: A class turned by 90, 180 or 270 degrees is a further class; None takes the data
+            set's default.
+        seed: Which random sequence.
+
+    Raises:
+        ValueError: If `size` is below 1.
+    """
+
+    def __init__(
+        self, data: Dataset, size: int = 128, rotations: bool | None = None, seed: int = 0
+    ) -> None:
+        if size < 1:
+            raise ValueError(f"size={size}: must be at least 1")
+        self.data, self.size, self.seed = data, size, seed
+        self.rotations = data.rotate if rotations is None else rotations
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are to tell apart, turned ones included."""
+        return len(self.data) * (4 if self.rotations else 1)
+
+    def to(self, device: torch.device | str) -> Batches:
+        """The same batches, drawn on `device`."""
+        return Batches(self.data.to(device), self.size, self.rotations, self.seed)
+
+    def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
+        generator = generator_of(self.seed, k)
+        labels = torch.randint(self.classes, (self.size,), generator=generator)
+        samples = torch.randint(self.data.images.shape[1], (self.size,), generator=generator)
+        device = self.data.images.device
+        classes, turns = labels % len(self.data), labels // len(self.data)
+        x = self.data.images[classes.to(device), samples.to(device)]
+        for quarter in range(1, int(turns.max()) + 1):
+            chosen = (turns == quarter).to(device)
+            x[chosen] = x[chosen].rot90(quarter, (-2, -1))
+        return x.float().div_(255), labels.to(device)

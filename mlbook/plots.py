@@ -1,0 +1,345 @@
+"""One visual language for every figure of the book. matplotlib is imported on first use, not with the package."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
+
+import torch
+from torch import Tensor
+
+from mlbook.episodes import Episode
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mlbook.evaluate import Result
+    from mlbook.fit import History
+
+# Okabe & Ito's colours, told apart by colour-blind readers, in print, and with lightness inverted
+# for dark pages.
+COLORS = {
+    "ink": "#1f2933",
+    "blue": "#0072B2",
+    "orange": "#D55E00",
+    "green": "#009E73",
+    "sky": "#56B4E9",
+    "amber": "#E69F00",
+    "pink": "#CC79A7",
+    "grey": "#6b7785",
+    "line": "#c9d1d9",
+}
+CLASSES = ["blue", "orange", "green", "pink", "amber", "sky", "grey"]
+
+
+def class_color(k: int) -> str:
+    """The colour of class k, in hexadecimal; seven of them, then they come again."""
+    return COLORS[CLASSES[k % len(CLASSES)]]
+
+
+def use_style() -> None:
+    """Give matplotlib the look of this book, and notebooks vector figures."""
+    import matplotlib as mpl
+    from cycler import cycler
+
+    mpl.rcParams.update(
+        {
+            "axes.edgecolor": COLORS["grey"],
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.labelcolor": COLORS["ink"],
+            "axes.prop_cycle": cycler(color=[COLORS[name] for name in CLASSES]),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlelocation": "left",
+            "axes.titlesize": 11,
+            "axes.titleweight": "bold",
+            "axes.facecolor": "none",
+            "figure.facecolor": "none",
+            "figure.figsize": (7.0, 3.4),
+            "figure.constrained_layout.use": True,
+            "font.family": "DejaVu Sans",
+            "font.size": 10,
+            "grid.color": COLORS["line"],
+            "grid.linewidth": 0.6,
+            "legend.frameon": False,
+            "lines.linewidth": 2.0,
+            "savefig.facecolor": "none",
+            "savefig.transparent": True,
+            "svg.fonttype": "path",
+            "svg.hashsalt": "mlbook",
+            "text.color": COLORS["ink"],
+            "xtick.color": COLORS["grey"],
+            "ytick.color": COLORS["grey"],
+            "xtick.labelcolor": COLORS["ink"],
+            "ytick.labelcolor": COLORS["ink"],
+        }
+    )
+    try:
+        from IPython.core.getipython import get_ipython
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+    except ImportError:  # outside a notebook there is nothing to set
+        return
+    if get_ipython() is not None:  # type: ignore[no-untyped-call]
+        set_matplotlib_formats("svg", metadata={"Date": None})
+
+
+def show_images(ax: Axes, images: Tensor, columns: int, gap: int = 2) -> None:
+    """Draw pictures `[n, C, H, W]`, floats in [0, 1] or bytes, in rows of `columns`, as ink on paper."""
+    images = images.detach().cpu()
+    if images.dtype == torch.uint8:
+        images = images.float() / 255
+    n, channels, height, width = images.shape
+    rows = -(-n // columns)
+    sheet = torch.zeros(channels, rows * (height + gap) - gap, columns * (width + gap) - gap)
+    for i, picture in enumerate(images):
+        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        sheet[:, top : top + height, left : left + width] = picture
+    if (
+        channels == 1
+    ):  # ink where there is ink and nothing elsewhere: the page shows through, light or dark
+        ink = torch.tensor([int(COLORS["ink"][i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        rgba = torch.cat([ink[:, None, None].expand(3, *sheet.shape[1:]), sheet])
+        ax.imshow(rgba.permute(1, 2, 0).numpy(), interpolation="nearest")
+    else:
+        ax.imshow(sheet.permute(1, 2, 0).numpy(), interpolation="nearest")
+    ax.set_axis_off()
+
+
+def show_episode(episode: Episode, task: int = 0, columns: int | None = None) -> Figure:
+    """Draw one task: the support set by class on the left, the queries with their answers on the right.
+
+    Args:
+        episode: Pictures `[T, S, C, H, W]` and labels.
+        task: Which of the T tasks.
+        columns: Query pictures in a row; about a square if not given.
+    """
+    import matplotlib.pyplot as plt
+
+    sx, sy, qx, qy = (t[task].cpu() for t in episode)
+    ways = int(sy.max()) + 1
+    shots = int((sy == 0).sum())
+    columns = columns or max(3, -(-len(qx) // ways))
+    figure, (left, right) = plt.subplots(
+        1,
+        2,
+        figsize=(7, 0.35 + 0.62 * ways),
+        width_ratios=[max(shots, 1.5), max(columns, 1.5)],
+        squeeze=True,
+    )
+    by_class = sy.argsort(stable=True)
+    show_images(left, sx[by_class], shots)
+    left.set_title("support", color=COLORS["blue"])
+    for k in range(ways):
+        left.text(
+            -6, 30 * k + 14, str(k), color=class_color(k), ha="right", va="center", weight="bold"
+        )
+    show_images(right, qx, columns)
+    right.set_title("query", color=COLORS["orange"])
+    for i, label in enumerate(qy.tolist()):
+        row, column = divmod(i, columns)
+        right.text(
+            30 * column, 30 * row + 3, str(label), color=class_color(label), size=7, weight="bold"
+        )
+    plt.close(figure)
+    return figure
+
+
+def history(record: History) -> Figure:
+    """Draw loss and accuracy over the steps of a training run, smoothed, with the validations as dots."""
+    import matplotlib.pyplot as plt
+
+    curves = [("loss", record.loss)]
+    if record.accuracy:
+        curves.append(("accuracy", record.accuracy))
+    figure, axes = plt.subplots(1, len(curves), figsize=(7, 2.8), squeeze=False)
+    for ax, (name, values) in zip(axes[0], curves, strict=True):
+        y = torch.tensor(values, dtype=torch.float64)
+        window = max(1, len(y) // 50)
+        smooth = y.unfold(0, window, 1).mean(-1) if window > 1 else y
+        ax.plot(y, color=COLORS["sky"], linewidth=0.6, alpha=0.6)
+        ax.plot(range(window - 1, len(y)), smooth, color=COLORS["blue"])
+        ax.set(title=name, xlabel="step", ylim=(0, None if name == "loss" else 1.02))
+        if name == "accuracy" and record.validation:
+            steps, means, halves = zip(*record.validation, strict=True)
+            ax.errorbar(steps, means, halves, fmt="o", color=COLORS["amber"], markersize=4)
+            ax.annotate("validation", (steps[-1], means[-1]), (0, -14), textcoords="offset points", ha="right",
+                        color=COLORS["amber"])  # fmt: skip
+    plt.close(figure)
+    return figure
+
+
+def figure(name: str, alt: str, data: Any = None) -> HTML:
+    """An interactive figure in plain JavaScript, alive on the site, in Jupyter and in Colab, with no kernel.
+
+    Args:
+        name: The file `mlbook/figures/NAME.js`: a JavaScript function `(root, data) => ...` that
+            draws into `root`.
+        alt: What the figure shows, for readers who do not see it.
+        data: Handed to the function as JSON.
+
+    Raises:
+        ValueError: If there is no such figure.
+    """
+    from IPython.display import HTML
+
+    folder = resources.files("mlbook") / "figures"
+    file = folder / f"{name}.js"
+    if not file.is_file():
+        known = sorted(
+            f.name.removesuffix(".js") for f in folder.iterdir() if f.name.endswith(".js")
+        )
+        raise ValueError(f"there is no figure {name!r}; there are {', '.join(known)}")
+    payload = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    ident = f"figure-{uuid5(NAMESPACE_URL, name + payload).hex[:8]}"
+    return HTML(
+        f'<div class="mlbook-figure" id="{ident}" role="group" aria-label="{html.escape(alt)}"></div>\n'
+        f"<script>(() => {{ const root = document.getElementById({json.dumps(ident)}); const data = {payload};\n"
+        f"({file.read_text(encoding='utf-8').strip().removesuffix(';')})(root, data); }})();</script>"
+    )
+
+
+def forest(
+    results: Mapping[str, Result],
+    against: Mapping[str, Result] | None = None,
+    names: tuple[str, str] = ("right", "wrong"),
+    vertical: float | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw means as dots with their 95 % intervals, one row a result, first row on top.
+
+    Args:
+        results: What to draw, by the name of its row: accuracies, or differences of accuracies.
+        against: A second result for some of the rows, drawn as an open circle in orange.
+        names: What the filled and the open dots are; said only with `against`.
+        vertical: Where to draw a dashed line, in percent: chance, say, or 0 for differences.
+        ax: Where to draw; a new figure if not given.
+    """
+    import matplotlib.pyplot as plt
+
+    against = against or {}
+    if ax is None:
+        figure, ax = plt.subplots(figsize=(7, 0.8 + 0.42 * len(results)))
+        plt.close(figure)
+    if vertical is not None:
+        ax.axvline(vertical, color=COLORS["grey"], linestyle=(0, (3, 3)), linewidth=1.2)
+    looks = [(results, "blue", COLORS["blue"], names[0]), (against, "orange", "none", names[1])]
+    rows = {name: row for row, name in enumerate(results)}
+    for name in rows.keys() & against.keys():
+        both = [100 * results[name].mean, 100 * against[name].mean]
+        ax.plot(
+            both,
+            [rows[name]] * 2,
+            color=COLORS["line"],
+            linewidth=5,
+            solid_capstyle="round",
+            zorder=1,
+        )
+    for some, color, face, label in looks:
+        for name, result in some.items():
+            x, half, row = 100 * result.mean, 100 * result.interval, rows[name]
+            ax.errorbar(
+                x,
+                row,
+                xerr=half,
+                fmt="o",
+                color=COLORS[color],
+                markerfacecolor=face,
+                capsize=3,
+                markersize=6,
+            )
+        if against:
+            first = next(name for name in rows if name in against)
+            result = some[first]
+            ax.annotate(label, (100 * result.mean, rows[first]), (0, 9), textcoords="offset points",
+                        ha="center", color=COLORS[color], weight="semibold")  # fmt: skip
+    ax.set_yticks(list(rows.values()), list(rows))
+    ax.set_ylim(len(rows) - 0.5, -0.8 if against else -0.5)
+    ax.grid(axis="y", visible=False)
+    unit = next(iter(results.values())).unit
+    ax.set_xlabel("difference, percentage points" if unit == "points" else "accuracy, %")
+    return ax.get_figure()  # type: ignore[return-value]
+
+
+def scatter_images(ax: Axes, xy: Tensor, images: Tensor, labels: Tensor, size: float = 15) -> None:
+    """Draw pictures at points of the plane, each in the colour of its class.
+
+    Args:
+        ax: Where to draw. Its limits are set by others: a picture does not widen them.
+        xy: `[n, 2]`, where each picture goes.
+        images: `[n, 1, H, W]`, floats in [0, 1]: how much ink.
+        labels: `[n]`, the classes.
+        size: Width of a picture in points (1/72 inch).
+    """
+    from matplotlib.colors import to_rgb
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    for point, image, label in zip(
+        xy.tolist(), images.detach().cpu(), labels.tolist(), strict=True
+    ):
+        color = torch.tensor(to_rgb(class_color(label)))
+        rgba = torch.cat([color[:, None, None].expand(3, *image.shape[1:]), image]).permute(1, 2, 0)
+        box = OffsetImage(rgba.numpy(), zoom=size / image.shape[-1], interpolation="none")
+        ax.add_artist(AnnotationBbox(box, (point[0], point[1]), frameon=False, pad=0))
+
+
+def regions(
+    ax: Axes, scores: Callable[[Tensor], Tensor], xy: Tensor, resolution: int = 240
+) -> None:
+    """Tint the plane by the class that a classifier answers there, with lines where the answer changes.
+
+    Args:
+        ax: Where to draw; its limits are set to hold all of `xy`, in equal units both ways.
+        scores: The classifier, from points `[n, 2]` to scores `[n, N]`.
+        xy: `[m, 2]`, points that have to be inside.
+        resolution: Points a side at which the classifier is asked.
+    """
+    from matplotlib.colors import ListedColormap
+
+    middle = (xy.amax(0) + xy.amin(0)) / 2
+    half = 0.58 * float((xy.amax(0) - xy.amin(0)).max())
+    across = [torch.linspace(float(m) - half, float(m) + half, resolution) for m in middle]
+    grid = torch.stack(torch.meshgrid(across[0], across[1], indexing="xy"), -1)
+    with torch.no_grad():
+        at = scores(grid.flatten(0, 1).to(xy.dtype)).reshape(resolution, resolution, -1)
+    answer, ways = at.argmax(-1), at.shape[-1]
+    (west, east), (south, north) = ((float(a[0]), float(a[-1])) for a in across)
+    tints = ListedColormap([class_color(k) for k in range(ways)])
+    ax.imshow(answer.numpy(), origin="lower", extent=(west, east, south, north), cmap=tints, vmin=-0.5, vmax=ways - 0.5,
+              alpha=0.16, interpolation="nearest", zorder=0)  # fmt: skip
+    for k in range(ways):  # where class k and the best of the others have the same score
+        others = at.clone()
+        others[..., k] = -torch.inf
+        lead = (at[..., k] - others.amax(-1)).numpy()
+        if lead.min() < 0 < lead.max():
+            ax.contour(*(a.numpy() for a in across), lead, levels=[0], colors=COLORS["grey"],
+                       linewidths=1, zorder=1)  # fmt: skip
+    ax.set(xlim=(west, east), ylim=(south, north), aspect="equal", xticks=[], yticks=[])
+    ax.grid(False)
+    for side in ax.spines.values():
+        side.set_visible(False)
+
+
+def curves(ax: Axes, x: Sequence[float], results: Mapping[str, Sequence[Result]]) -> None:
+    """Draw accuracies against x as lines with their 95 % intervals as bands, each named at its right end.
+
+    Args:
+        ax: Where to draw; leave room on the right for the names.
+        x: What the results belong to, ascending.
+        results: For each name one result a value of x.
+    """
+    for k, (name, line) in enumerate(results.items()):
+        color = class_color(k)
+        mean = torch.tensor([r.mean for r in line])
+        half = torch.tensor([r.interval for r in line])
+        ax.fill_between(list(x), (mean - half).tolist(), (mean + half).tolist(), color=color,
+                        alpha=0.18, linewidth=0)  # fmt: skip
+        ax.plot(list(x), mean.tolist(), "o-", color=color, markersize=4)
+        ax.annotate(name, (x[-1], float(mean[-1])), (7, 0), textcoords="offset points",
+                    va="center", color=color, weight="semibold")  # fmt: skip

@@ -1,0 +1,168 @@
+"""What a stored notebook has to be before a reader sees it. (Whether it runs is nbval's business.)"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+import yaml
+
+from tools.notebooks import METADATA, merge_streams, of_the_book
+from tools.repository import address, colab_cell, version
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOK = ROOT / "book"
+PATHS = of_the_book()
+CHAPTERS = [p for p in PATHS if p.parent != BOOK]  # book/*.ipynb are reference pages
+
+each = pytest.mark.parametrize("path", PATHS, ids=lambda p: str(p.relative_to(BOOK)))
+each_of_a_chapter = pytest.mark.parametrize(
+    "path", CHAPTERS, ids=lambda p: str(p.relative_to(BOOK))
+)
+
+
+def read(path: Path) -> Any:
+    return nbformat.read(path, as_version=4)
+
+
+def code(path: Path) -> list[Any]:
+    return [c for c in read(path).cells if c.cell_type == "code"]
+
+
+def tags(cell: Any) -> list[str]:
+    return list(cell.metadata.get("tags", []))
+
+
+def stored_text(output: Any) -> str:
+    """All that an output says in words."""
+    if output.output_type == "stream":
+        return str(output.text)
+    return "\n".join(str(v) for k, v in output.get("data", {}).items() if k.startswith("text/"))
+
+
+def alt_text(cell: Any) -> str:
+    return str(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", ""))
+
+
+@each
+def test_is_valid_and_named_in_the_table_of_contents(path: Path) -> None:
+    notebook = read(path)
+    nbformat.validate(notebook)
+    assert notebook.metadata == METADATA, "not stored by `make notebooks`"
+    name = path.relative_to(ROOT).with_suffix("").as_posix()
+    contents = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    listed = re.findall(r"(?:file|root): *(\S+)", contents)
+    root = yaml.safe_load(contents).get("defaults", {}).get("root", "")
+    assert name in {f"{root}{entry}".removesuffix(".ipynb") for entry in listed}
+    assert path.stat().st_size < 3_000_000, "too large to load fast"
+
+
+@each
+def test_is_one_run_from_the_top(path: Path) -> None:
+    counts = [c.execution_count for c in code(path)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert all(c.source.strip() for c in code(path)), "an empty code cell"
+
+
+@each
+def test_stores_no_error_and_no_warning(path: Path) -> None:
+    for cell in code(path):
+        for output in cell.outputs:
+            assert output.output_type != "error", cell.source
+            if output.output_type == "stream" and output.name == "stderr":
+                left = [line for line in output.text.splitlines() if line and "it/s" not in line]
+                left = [line for line in left if not re.search(r"\d+%\||episodes/s|s/it|B/s", line)]
+                assert not left, f"more than a progress bar on stderr: {left}"
+
+
+@each
+def test_stores_nothing_of_the_machine_that_ran_it(path: Path) -> None:
+    for cell in code(path):
+        for output in cell.outputs:
+            text = stored_text(output)
+            assert not re.search(r"\bat 0x[0-9a-f]{6,}", text), (
+                f"an address in memory: {text[:200]}"
+            )
+            found = re.search(r"(?<![\w.:/])/(?:home|root|tmp|work|Users|content)/", text)
+            assert not found, f"a path of the machine: {text[:200]}"
+            assert "Omniglot could not be had" not in text, "stored from a run without Omniglot"
+
+
+@each
+def test_every_picture_is_described(path: Path) -> None:
+    for cell in code(path):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if any(kind.startswith("image/") for kind in data):
+                alt = alt_text(cell)
+                assert alt.endswith((".", "!", "?")) and len(alt) > 30, (
+                    f"cell {cell.execution_count} draws: say what is to be seen, in a sentence, in "
+                    f'"mystnb": {{"image": {{"alt": ...}}}}; it says {alt!r}'
+                )
+            if "<script" in data.get("text/html", ""):
+                assert re.search(r'aria-label="[^"]{30,}"', data["text/html"]), (
+                    f"cell {cell.execution_count}: plots.figure(..., alt=...) wants a sentence"
+                )
+
+
+@each
+def test_opens_in_colab_with_the_address_and_the_tag_of_the_configuration(path: Path) -> None:
+    first = code(path)[0]
+    assert first.source == colab_cell(address(), version()), "run: make repository"
+    assert tags(first) == ["hide-input", "colab"]
+    assert not first.outputs, "quiet outside Colab"
+    mentions = sum("google.colab" in c.source for c in code(path))
+    assert mentions == 1
+
+
+@each
+def test_what_depends_on_the_machine_is_followed_by_an_assertion(path: Path) -> None:
+    cells = code(path)
+    for i, cell in enumerate(cells):
+        if "nbval-ignore-output" in tags(cell):
+            near = cells[i : i + 4]
+            assert any(re.search(r"(?m)^\s*assert\b", c.source) for c in near), (
+                f"nothing asserts what cell {cell.execution_count} gave: {cell.source}"
+            )
+
+
+@each
+def test_uses_nothing_that_is_dead_on_the_site_or_under_nbval(path: Path) -> None:
+    for cell in code(path):
+        found = re.search(
+            r"\binteract(?:ive)?\(|clear_output|display_id|update_display", cell.source
+        )
+        assert not found, cell.source
+        assert "raises-exception" not in tags(cell), "catch the exception and print it"
+        wrong = [t for t in tags(cell) if t.startswith("nbval-") and t != "nbval-ignore-output"]
+        assert not wrong, f"{wrong} would switch the check off"
+        assert not cell.source.lstrip().upper().startswith("# NBVAL"), "tags, not comments"
+
+
+@each
+def test_opens_with_a_title(path: Path) -> None:
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown" and first.source.startswith("# ")
+
+
+@each_of_a_chapter
+def test_a_chapter_has_three_exercises_with_solutions(path: Path) -> None:
+    cells = read(path).cells
+    texts = [c.source for c in cells if c.cell_type == "markdown"]
+    exercises = re.findall(
+        r"(?im)^(?::{3,}\{admonition\} |#{2,4} |\*\*)Exercise\b", "\n".join(texts)
+    )
+    solutions = [c for c in cells if "hide-cell" in tags(c)]
+    solutions += re.findall(r"(?im)\bSolution\b.*\n:class: .*dropdown", "\n".join(texts))
+    assert len(exercises) >= 3
+    assert len(solutions) >= len(exercises), "an exercise without a hidden solution"
+
+
+@each
+def test_outputs_are_stored_merged(path: Path) -> None:
+    for cell in code(path):
+        stored = [dict(o) for o in cell.outputs]
+        assert [dict(o) for o in merge_streams(cell.outputs)] == stored, "run: make notebooks"

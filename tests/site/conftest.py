@@ -1,0 +1,157 @@
+"""The built site, served from this machine alone, in a real browser.
+
+Every request to anywhere else is blocked and written down. `make book` builds what is tested here.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tools import browser as chromium
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HTML = ROOT / "_build" / "html"
+SHOTS = ROOT / "_build" / "screenshots"
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+
+expect.set_options(timeout=30_000)  # a busy machine is not an error
+
+VIEWS: dict[str, dict[str, Any]] = {
+    "light": {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1440, "height": 900}, "color_scheme": "dark"},
+    "phone": {
+        "viewport": {"width": 390, "height": 844},
+        "color_scheme": "light",
+        "is_mobile": True,
+        "has_touch": True,
+    },
+}
+
+
+def pages() -> list[str]:
+    """The pages of _toc.yml, as paths without suffix."""
+
+    def walk(entries: list[dict[str, Any]]) -> Iterator[str]:
+        for entry in entries:
+            yield entry["file"]
+            yield from walk(entry.get("sections", []))
+
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    return [toc["root"], *(page for part in toc["parts"] for page in walk(part["chapters"]))]
+
+
+def notebook(page: str) -> Path | None:
+    """The notebook that a page is made from, if it is."""
+    path = ROOT / f"{page}.ipynb"
+    return path if path.exists() else None
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    """Where the site is served."""
+    if not (HTML / "index.html").exists():
+        pytest.fail("there is no site to test in _build/html: run `make book` first", pytrace=False)
+    handler = functools.partial(_Quiet, directory=str(HTML))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The installed Chromium, found by tools/browser.py."""
+    path = chromium.installed()
+    if path is None:
+        if chromium.in_ci():
+            pytest.fail(chromium.NONE, pytrace=False)
+        pytest.skip(chromium.NONE)
+    with sync_playwright() as playwright:
+        # Every other host is unknown to this browser. (Playwright's own routing would do it too, but
+        # it switches the cache off, and each page would fetch its mathematics anew.)
+        blocked = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu", blocked], timeout=120_000
+        )
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """One way of looking at the site, and all that went wrong while looking."""
+
+    def __init__(self, browser: Browser, address: str, view: str) -> None:
+        self.address = address
+        self.problems: list[str] = []
+        self.context: BrowserContext = browser.new_context(**VIEWS[view])
+        self.context.set_default_timeout(60_000)
+        self.page: Page = self.context.new_page()
+        self.page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
+        self.page.on("console", self._console)
+        self.page.on("request", self._request)
+        self.page.on("response", self._response)
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith((self.address, "file:", "data:", "blob:")):
+            self.problems.append(f"request off the site: {request.url}")
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error":
+            self.problems.append(f"console error: {message.text} ({message.location.get('url')})")
+
+    def _response(self, response: Any) -> None:
+        if response.status >= 400:
+            self.problems.append(f"{response.status} for {response.url}")
+
+    def shot(self, name: str) -> None:
+        """Keep a picture for people to look at; of a very long page, its beginning."""
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        size = self.page.viewport_size or {"width": 0}
+        height = min(self.page.evaluate("document.documentElement.scrollHeight"), 9000)
+        self.page.screenshot(
+            path=SHOTS / f"{name}.jpg",
+            type="jpeg",
+            quality=80,
+            full_page=True,
+            clip={"x": 0, "y": 0, "width": size["width"], "height": height},
+            animations="disabled",
+        )
+
+    def open(self, path: str) -> Page:
+        """Load a page and wait until fonts, pictures and mathematics stand."""
+        self.problems.clear()
+        url = path if path.startswith("file:") else f"{self.address}/{path}"
+        self.page.goto(url, wait_until="load")
+        self.page.evaluate(
+            """async () => {
+                 if (window.MathJax?.startup?.promise) await MathJax.startup.promise;
+                 await document.fonts.ready;
+               }"""
+        )
+        return self.page
+
+
+@pytest.fixture(scope="session")
+def visits(browser: Browser, address: str) -> Iterator[dict[str, Visit]]:
+    """The three views of every page: desktop in light and dark, and a phone."""
+    visits = {view: Visit(browser, address, view) for view in VIEWS}
+    yield visits
+    for visit in visits.values():
+        visit.context.close()

@@ -1,0 +1,80 @@
+"""Each method's file, copied alone into an empty folder, works there: it imports torch and the standard library."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FAMILIES = ("metric", "model_based", "optimization", "lstm_meta_learner")
+FILES = sorted(
+    p
+    for family in FAMILIES
+    for p in (ROOT / "mlbook" / family).glob("*.py")
+    if p.name != "__init__.py"
+)
+
+# Learns to tell apart points by their direction; the true direction counts, the length is noise.
+TRAIN = {
+    "prototypical": """
+import torch
+from prototypical import PrototypicalNetwork
+torch.manual_seed(0)
+model = PrototypicalNetwork(torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.ReLU(), torch.nn.Linear(32, 8)))
+def tasks(t=8, ways=3, shots=1, queries=5):
+    angle = 6.283 * (torch.rand(t, 1) + torch.arange(ways) / ways)
+    def draw(n):
+        a = angle.repeat(1, n)
+        length = 0.2 + 3 * torch.rand(t, n * ways, 1)
+        return length * torch.stack([a.cos(), a.sin()], -1), torch.arange(ways).repeat(t, n)
+    return *draw(shots), *draw(queries)
+def accuracy():
+    sx, sy, qx, qy = tasks(200)
+    with torch.no_grad():
+        return (model.adapt(sx, sy)(qx).argmax(-1) == qy).float().mean().item()
+before = accuracy()
+optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+for _ in range(200):
+    optimizer.zero_grad()
+    model.loss(*tasks()).backward()
+    optimizer.step()
+after = accuracy()
+assert after > 0.9 and after > before + 0.05, (before, after)
+"""
+}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda p: p.stem)
+def test_a_method_file_works_alone(file: Path, tmp_path: Path) -> None:
+    assert file.stem in TRAIN, f"say in TRAIN how {file.stem} is trained on its own"
+    shutil.copy(file, tmp_path)
+    (tmp_path / "train.py").write_text(TRAIN[file.stem])
+    environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "train.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda p: p.stem)
+def test_a_method_file_imports_torch_and_the_standard_library_alone(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = (
+            [alias.name for alias in node.names] if isinstance(node, ast.Import)
+            else [node.module or "."] if isinstance(node, ast.ImportFrom) else []
+        )  # fmt: skip
+        for name in names:
+            top = name.partition(".")[0]
+            assert top == "torch" or top in sys.stdlib_module_names, f"{file.name} imports {name}"
+    assert len(file.read_text().splitlines()) < 120

@@ -1,0 +1,209 @@
+"""What stands in more than one file says the same everywhere, and what is shipped is complete."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import mlbook
+from tools.repository import address, files, pages, slug, version
+
+ROOT = Path(__file__).resolve().parents[1]
+HERE = Path(__file__)
+EXAMPLES = ROOT / "tests" / "tools" / "test_tools.py"  # addresses that are meant to differ
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def project() -> dict[str, object]:
+    return dict(tomllib.loads(text("pyproject.toml"))["project"])
+
+
+def workflows() -> list[Path]:
+    return sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+# --- the address and the version -----------------------------------------------------------------
+
+
+def test_the_address_is_settled_in_one_place() -> None:
+    configured = yaml.safe_load(text("_config.yml"))["repository"]["url"]
+    assert configured == address()
+    assert slug(address())
+
+
+def test_every_other_mention_of_the_address_agrees() -> None:
+    owner, name = slug(address())
+    mention = re.compile(
+        r"github\.com/([\w-]+)/([\w.-]*\w)|https://([\w-]+)\.github\.io/([\w.-]*\w)"
+    )
+    seen = 0
+    for path in files():
+        if path in (HERE, EXAMPLES):
+            continue
+        for o, n, page_owner, page in mention.findall(path.read_text(encoding="utf-8")):
+            theirs = (o or page_owner).lower(), (n or page).removesuffix(".git")
+            if theirs[0] == owner.lower() or theirs[1] in (name, "mlbook"):
+                assert theirs == (owner.lower(), name), f"{path}: run make repository"
+                seen += 1
+    assert seen > 5
+
+
+def test_the_places_that_must_name_the_address_do() -> None:
+    urls = project()["urls"]
+    assert isinstance(urls, dict)
+    assert urls == {
+        "Repository": address(),
+        "Issues": f"{address()}/issues",
+        "Book": pages(address()),
+    }
+    citation = yaml.safe_load(text("CITATION.cff"))
+    assert citation["repository-code"] == address()
+    assert citation["url"] == pages(address())
+    assert f"git+{address()}@v{version()}" in text("README.md")
+    assert pages(address()) in text("README.md")
+
+
+def test_the_version_agrees() -> None:
+    assert mlbook.__version__ == version()
+    assert yaml.safe_load(text("CITATION.cff"))["version"] == version()
+    assert f"\n## {version()}\n" in text("CHANGELOG.md")
+    for path in files():
+        if path not in (HERE, EXAMPLES):
+            for tag in re.findall(
+                r"git\+https://\S+?@v([\d.]+\d)", path.read_text(encoding="utf-8")
+            ):
+                assert tag == version(), f"{path}: run make repository"
+
+
+def test_licences() -> None:
+    assert project()["license"] == "MIT"
+    assert text("LICENSE").startswith("MIT License")
+    assert "CC BY 4.0" in text("LICENSE-TEXT.md")
+
+
+# --- what is installed ---------------------------------------------------------------------------
+
+
+def constraints() -> dict[str, str]:
+    lines = [line.split("#")[0].strip() for line in text("constraints.txt").splitlines()]
+    pins = [line.split("==") for line in lines if line]
+    assert all(len(pin) == 2 for pin in pins), "constraints.txt holds exact pins only"
+    return {canonicalize_name(name): number for name, number in pins}
+
+
+def closure(requirements: list[str]) -> dict[str, str]:
+    """Every distribution that the requirements bring on this machine, with its version."""
+    found: dict[str, str] = {}
+    todo = [(Requirement(r), "") for r in requirements]
+    done: set[tuple[str, str]] = set()
+    while todo:
+        requirement, extra = todo.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        name = canonicalize_name(requirement.name)
+        found[name] = importlib.metadata.version(name)
+        for wanted in ("", *requirement.extras):
+            if (name, wanted) not in done:
+                done.add((name, wanted))
+                needs = importlib.metadata.requires(name) or []
+                todo += [(Requirement(n), wanted) for n in needs]
+    return found
+
+
+def test_every_distribution_that_is_needed_is_pinned_and_installed_as_pinned() -> None:
+    facts = tomllib.loads(text("pyproject.toml"))["project"]
+    wanted = [
+        *facts["dependencies"],
+        *(r for e in facts["optional-dependencies"].values() for r in e),
+    ]
+    installed = {n: v.split("+")[0] for n, v in closure(wanted).items()}
+    pinned = constraints()
+    assert sorted(set(installed) - set(pinned)) == []
+    assert {n: pinned[n] for n in installed} == installed
+
+
+def test_lower_bounds_leave_a_readers_torch_and_numpy_alone() -> None:
+    dependencies = [
+        Requirement(d) for d in tomllib.loads(text("pyproject.toml"))["project"]["dependencies"]
+    ]
+    for requirement in dependencies:
+        assert {s.operator for s in requirement.specifier} <= {">="}, requirement
+
+
+def test_the_wheel_carries_what_the_package_reads(tmp_path: Path) -> None:
+    for name in ("mlbook", "pyproject.toml", "README.md", "LICENSE"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, tmp_path)
+    build = "from setuptools import build_meta; print(build_meta.build_wheel('.'))"
+    run = subprocess.run(
+        [sys.executable, "-c", build], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {n for n in archive.namelist() if n.startswith("mlbook/")}
+    kinds = ("py.typed", "*.py", "figures/*.js", "pretrained/*.safetensors")
+    here = {p.relative_to(ROOT).as_posix() for k in kinds for p in (ROOT / "mlbook").rglob(k)}
+    assert here <= inside
+    assert "mlbook/py.typed" in inside
+    weights = list((ROOT / "mlbook" / "pretrained").glob("*.safetensors"))
+    assert all(w.stat().st_size <= 3_000_000 for w in weights)
+    assert sum(w.stat().st_size for w in weights) <= 25_000_000
+
+
+# --- the ways to run it --------------------------------------------------------------------------
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"(?m)^([a-z][a-z-]*):", text("Makefile")))
+
+
+def test_what_is_said_to_be_a_make_target_is_one() -> None:
+    for name in ("README.md", "CONTRIBUTING.md", ".ci/run", *map(str, workflows())):
+        for target in re.findall(
+            r"(?:`|^\s*|run: )make ([a-z][a-z-]+)\b", text(name), re.MULTILINE
+        ):
+            assert target in targets(), f"{name} says make {target}"
+
+
+def test_help_lists_the_targets() -> None:
+    run = subprocess.run(
+        ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    listed = set(re.findall(r"(?m)^  make ([a-z-]+) +\S", run.stdout))
+    assert {"book", "serve", "test", "test-fast", "notebooks", "lint", "results"} <= listed
+    assert listed <= targets()
+
+
+def test_conda_installs_the_same_set() -> None:
+    environment = yaml.safe_load(text("environment.yml"))
+    (pip,) = (d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    extras = ",".join(tomllib.loads(text("pyproject.toml"))["project"]["optional-dependencies"])
+    assert pip == ["-c constraints.txt", f"-e .[{extras}]"]
+
+
+@pytest.mark.parametrize("path", workflows(), ids=lambda p: p.name)
+def test_workflows_are_well_formed(path: Path) -> None:
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert workflow["permissions"]["contents"] == "read"
+    for job in workflow["jobs"].values():
+        assert job["timeout-minutes"]
+        for step in job["steps"]:
+            assert "run" in step or re.fullmatch(r"[\w-]+/[\w-]+@v\d+", step["uses"])

@@ -1,0 +1,133 @@
+"""The tools that the Makefile calls."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tools import browser, notebooks, repository
+
+ROOT = Path(__file__).resolve().parents[2]
+OLD, NEW = "https://github.com/mlbook-authors/mlbook", "https://github.com/Someone-Else/meta.book"
+
+
+def stream(name: str, text: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_output("stream", name=name, text=text)
+
+
+def test_a_progress_bar_keeps_its_last_state() -> None:
+    assert notebooks.last_states("\r  0%\r 50%\r100%\nnext\n") == "100%\nnext\n"
+    assert notebooks.last_states("\r  0%\r100%\r") == "100%"
+    assert notebooks.last_states("one\r\ntwo\r\n") == "one\ntwo\n"
+    assert notebooks.last_states("") == ""
+
+
+def test_interleaved_streams_are_merged_and_pictures_keep_their_place() -> None:
+    picture = nbformat.v4.new_output("display_data", data={"text/plain": "p"})
+    outputs = [
+        stream("stderr", "\r10%"),
+        stream("stdout", "a\n"),
+        stream("stderr", "\r90%\n"),
+        stream("stdout", "b\n"),
+        picture,
+        stream("stdout", "c\n"),
+    ]
+    merged = notebooks.merge_streams(outputs)
+    assert [o.get("text", "picture") for o in merged] == ["90%\n", "a\nb\n", "picture", "c\n"]
+
+
+def new_notebook(path: Path, *sources: str) -> bytes:
+    cells = [nbformat.v4.new_code_cell(s) for s in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path.read_bytes()
+
+
+def test_a_notebook_is_stored_as_run_and_twice_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "a.ipynb"
+    new_notebook(path, "import sys\nprint(sys.prefix)", "x = 1", "x + 1")
+    notebooks.run(path)
+    first = path.read_bytes()
+    stored = nbformat.read(path, as_version=4)
+    assert [c.execution_count for c in stored.cells] == [1, 2, 3]
+    assert stored.cells[0].outputs[0].text == f"{sys.prefix}\n"  # this environment's kernel
+    assert stored.cells[2].outputs[0].data["text/plain"] == "2"
+    assert stored.metadata == notebooks.METADATA
+    assert all(not c.metadata for c in stored.cells)
+    notebooks.run(path)
+    assert path.read_bytes() == first
+    assert [p.name for p in tmp_path.iterdir()] == ["a.ipynb"]
+
+
+def test_a_notebook_that_fails_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.ipynb"
+    before = new_notebook(path, "print(1)", "1 / 0")
+    monkeypatch.setattr(sys, "argv", ["notebooks.py", str(path)])
+    assert notebooks.main() == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_the_address_is_carried_everywhere_and_nowhere_else() -> None:
+    text = (
+        f"{OLD} {OLD}/issues {OLD}.git git+{OLD}@v0.1.0 "
+        "https://colab.research.google.com/github/mlbook-authors/mlbook/blob/main/a.ipynb "
+        "https://mlbook-authors.github.io/mlbook/ https://mlbook-authors.github.io/mlbook/a.html "
+        f"{OLD}-extras https://github.com/other/mlbook"
+    )
+    assert repository.carry(text, OLD, NEW, "0.2.0") == (
+        f"{NEW} {NEW}/issues {NEW}.git git+{NEW}@v0.2.0 "
+        "https://colab.research.google.com/github/Someone-Else/meta.book/blob/main/a.ipynb "
+        "https://someone-else.github.io/meta.book/ https://someone-else.github.io/meta.book/a.html "
+        f"{OLD}-extras https://github.com/other/mlbook"
+    )
+    assert repository.carry(text, OLD, OLD, "0.1.0") == text
+
+
+@pytest.mark.parametrize("url", ["", "mlbook", "http://github.com/a/b", "https://github.com/a"])
+def test_an_address_of_another_form_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="OWNER/NAME"):
+        repository.slug(url)
+
+
+def test_carry_there_and_back_gives_every_file_as_it_was() -> None:
+    number = repository.version()
+    for path in repository.files():
+        text = path.read_text(encoding="utf-8")
+        if path == Path(__file__):
+            continue
+        there = repository.carry(text, OLD, NEW, number)
+        assert repository.carry(there, NEW, OLD, number) == text, path
+
+
+def test_a_missing_browser_is_said_and_in_ci_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(browser, "installed", lambda: None)
+    monkeypatch.setattr(browser, "install", lambda: False)
+    monkeypatch.delenv("CI", raising=False)
+    assert browser.main() == 0
+    assert "SKIPPED" in capsys.readouterr().out
+    monkeypatch.setenv("CI", "true")
+    assert browser.main() == 1
+    assert "error" in capsys.readouterr().err
+
+
+def test_offline_means_no_network_and_a_loopback_that_works() -> None:
+    probe = (
+        "import socket, urllib.request\n"
+        "s = socket.create_server(('127.0.0.1', 0))\n"
+        "socket.create_connection(s.getsockname(), timeout=5)\n"
+        "try: urllib.request.urlopen('https://example.org', timeout=5)\n"
+        "except OSError: print('offline')\n"
+    )
+    command = [sys.executable, str(ROOT / "tools" / "offline.py"), sys.executable, "-c", probe]
+    run = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ))
+    assert run.stdout == "offline\n", run.stderr
+    assert run.stderr.startswith("Network: ")
