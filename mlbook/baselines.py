@@ -41,7 +41,7 @@ class PretrainedCentroids(nn.Module):
         classes: Training classes.
 
     Source: the baseline of Chen et al. (2019), section 3.1, with the nearest-centroid head of Tian
-        et al. (2020).
+    et al. (2020).
     """
 
     def __init__(self, embed: nn.Module, dim: int, classes: int) -> None:

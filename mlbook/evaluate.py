@@ -117,7 +117,10 @@ def evaluate(
                     raise ValueError(
                         "queries=0: there is nothing to score; ask for queries=15, say"
                     )
-                scores = model.adapt(episode.support_x, episode.support_y, **adapt)(episode.query_x)
+                learner = model.adapt(  # type: ignore[operator]
+                    episode.support_x, episode.support_y, **adapt
+                )
+                scores = learner(episode.query_x)
                 score = metric
                 if score is None and episode.query_y.is_floating_point():
                     score, unit = squared_error, "squared error"

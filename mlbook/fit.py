@@ -146,7 +146,7 @@ def fit(
                 fabric is not None and begin + size < count
             )  # processes exchange gradients once a step
             with fabric.no_backward_sync(trained) if quiet else nullcontext():
-                loss = trained.loss(*part)
+                loss = trained.loss(*part)  # type: ignore[operator]
                 fabric.backward(loss * share) if fabric is not None else (loss * share).backward()
             for name, value in {"loss": loss, **getattr(model, "metrics", {})}.items():
                 numbers[name] = (

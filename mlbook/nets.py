@@ -12,11 +12,9 @@ class Conv4(nn.Module):
     """Four blocks of 3x3 convolution, batch norm and ReLU: the standard network of few-shot learning.
 
     A block halves the picture by max-pooling (the first `pools` blocks) or by its stride. Pooling
-    comes *before*
-    ReLU: the two commute, so outputs and gradients are the same to the bit, and ReLU has a quarter
-        of the work.
-    The weights are kept in `channels_last` order, which makes convolutions on a CPU about 1.7 times
-    faster.
+    comes *before* ReLU: the two commute, so outputs and gradients are the same to the bit, and ReLU
+    has a quarter of the work. The weights are kept in `channels_last` order, in which convolutions
+    are faster on a CPU.
 
     Args:
         in_channels: Channels of a picture: 1 for glyphs and Omniglot, 3 for colour.
@@ -32,11 +30,11 @@ class Conv4(nn.Module):
 
     Shape:
         - Input: `[B, in_channels, H, W]`, floats in [0, 1].
-        - Output: `[B, D]`, with D = `hidden` for pictures of 28x28 and four poolings; `[B, hidden,
-          h, w]` if not `flatten`.
+        - Output: `[B, D]`, with D = `hidden` for pictures of 28x28 and four poolings;
+          `[B, hidden, h, w]` if not `flatten`.
 
     Source: Vinyals et al. (2016), section 4.1; Snell et al. (2017), section 3; Finn et al. (2017),
-        section 5.2.
+    section 5.2.
 
     Raises:
         ValueError: If `pools` or `stride` is out of range, or a picture does not have `in_channels`

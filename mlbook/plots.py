@@ -86,8 +86,8 @@ def use_style() -> None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
     except ImportError:  # outside a notebook there is nothing to set
         return
-    if get_ipython() is not None:  # type: ignore[no-untyped-call]
-        set_matplotlib_formats("svg", metadata={"Date": None})
+    if get_ipython() is not None:
+        set_matplotlib_formats("svg", metadata={"Date": None})  # type: ignore[no-untyped-call]
 
 
 def show_images(ax: Axes, images: Tensor, columns: int, gap: int = 2) -> None:
@@ -198,7 +198,7 @@ def figure(name: str, alt: str, data: Any = None) -> HTML:
         raise ValueError(f"there is no figure {name!r}; there are {', '.join(known)}")
     payload = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
     ident = f"figure-{uuid5(NAMESPACE_URL, name + payload).hex[:8]}"
-    return HTML(
+    return HTML(  # type: ignore[no-untyped-call]
         f'<div class="mlbook-figure" id="{ident}" role="group" aria-label="{html.escape(alt)}"></div>\n'
         f"<script>(() => {{ const root = document.getElementById({json.dumps(ident)}); const data = {payload};\n"
         f"({file.read_text(encoding='utf-8').strip().removesuffix(';')})(root, data); }})();</script>"
@@ -258,7 +258,7 @@ def forest(
             first = next(name for name in rows if name in against)
             result = some[first]
             ax.annotate(label, (100 * result.mean, rows[first]), (0, 9), textcoords="offset points",
-                        ha="center", color=COLORS[color], weight="semibold")  # fmt: skip
+                        ha="center", color=COLORS[color], weight="bold")  # fmt: skip
     ax.set_yticks(list(rows.values()), list(rows))
     ax.set_ylim(len(rows) - 0.5, -0.8 if against else -0.5)
     ax.grid(axis="y", visible=False)
@@ -342,4 +342,4 @@ def curves(ax: Axes, x: Sequence[float], results: Mapping[str, Sequence[Result]]
                         alpha=0.18, linewidth=0)  # fmt: skip
         ax.plot(list(x), mean.tolist(), "o-", color=color, markersize=4)
         ax.annotate(name, (x[-1], float(mean[-1])), (7, 0), textcoords="offset points",
-                    va="center", color=color, weight="semibold")  # fmt: skip
+                    va="center", color=color, weight="bold")  # fmt: skip

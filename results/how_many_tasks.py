@@ -25,7 +25,7 @@ STEPS = 300
 SEEDS = (0, 1)
 SEEN = 14  # drawings of each class that training may use; the other 6 are kept for the test
 CLASSES = (10, 30, 100, 300, 1100)
-BUDGET = ((60, 20), (120, 10), (300, 4), (600, 2))  # classes x drawings of each: 1,200 pictures every time
+BUDGET = ((60, 20), (120, 10), (300, 4), (600, 2))  # classes x drawings: 1,200 pictures
 
 
 class Lookup(nn.Module):
@@ -48,7 +48,9 @@ def embedded(embed: nn.Module, data: Dataset) -> tuple[Dataset, Lookup]:
     With batch norm's running statistics a picture's vector depends on nothing but the picture, so one pass over all
     pictures serves any number of episodes; these are the same ones as with the pictures themselves.
     """
-    number = torch.arange(data.images.shape[0] * data.images.shape[1]).view(*data.images.shape[:2], 1, 1)
+    number = torch.arange(data.images.shape[0] * data.images.shape[1]).view(
+        *data.images.shape[:2], 1, 1
+    )
     numbers = torch.stack([number // 256, number % 256], -1).to(torch.uint8)
     device = next(embed.parameters()).device
     was_training = embed.training
@@ -68,7 +70,9 @@ def drawings(data: Dataset, which: slice) -> Dataset:
 def measure(embed: nn.Module, data: Dataset, seed: int = 1) -> Result:
     """5-way 1-shot accuracy with 5 queries a class, over 600 episodes of these pictures."""
     numbers, lookup = embedded(embed, data)
-    return evaluate(PrototypicalNetwork(lookup), numbers.episodes(ways=5, shots=1, queries=5, seed=seed))
+    return evaluate(
+        PrototypicalNetwork(lookup), numbers.episodes(ways=5, shots=1, queries=5, seed=seed)
+    )
 
 
 def entry(result: Result) -> dict[str, float]:
@@ -94,7 +98,9 @@ def store(setting: str, facts: dict[str, object], seed: int, run: dict[str, obje
 def done(setting: str, seed: int) -> bool:
     """Whether this run has been measured."""
     path = HERE / f"how_many_tasks_{setting}.json"
-    return path.exists() and any(run["seed"] == seed for run in json.loads(path.read_text())["runs"])
+    return path.exists() and any(
+        run["seed"] == seed for run in json.loads(path.read_text())["runs"]
+    )
 
 
 def by_classes(train: Dataset, test: Dataset, classes: int, seed: int) -> None:
@@ -106,17 +112,25 @@ def by_classes(train: Dataset, test: Dataset, classes: int, seed: int) -> None:
     some = train.subset(order[:classes])
     torch.manual_seed(seed)
     model = PrototypicalNetwork(Conv4())
-    tasks = drawings(some, slice(SEEN)).episodes(ways=10, shots=1, queries=5, rotations=False, seed=seed)
+    tasks = drawings(some, slice(SEEN)).episodes(
+        ways=10, shots=1, queries=5, rotations=False, seed=seed
+    )
     history = fit(model, tasks, steps=STEPS, seed=seed)
-    asked = some.subset(range(min(classes, len(test))))  # no more of them than there are test classes
+    # no more of them than there are test classes
+    asked = some.subset(range(min(classes, len(test))))
     seen = measure(model.embed, drawings(asked, slice(SEEN)))
     same = measure(model.embed, drawings(asked, slice(SEEN, None)))
     new = measure(model.embed, drawings(test, slice(SEEN, None)))
-    facts: dict[str, object] = {"classes": classes, "pictures_per_class": SEEN, "steps": STEPS, "episodes": new.n}
+    facts: dict[str, object] = {
+        "classes": classes,
+        "pictures_per_class": SEEN,
+        "steps": STEPS,
+        "episodes": new.n,
+    }
     facts["protocol"] = (
-        "Omniglot 'characters' split, seed 0, no rotations; Prototypical Networks, Conv4-64, Adam 1e-3; training on drawings "
-        "1-14 of the first classes of a random order (by seed), 10-way 1-shot, 5 queries; test 5-way 1-shot, 5 queries: "
-        "training classes with drawings 1-14 and 15-20, the 423 test classes with drawings 15-20"
+        "Omniglot 'characters' split, seed 0, no rotations; Prototypical Networks, Conv4-64, Adam 1e-3; "
+        "training on drawings 1-14 of the first classes of a random order (by seed), 10-way 1-shot, "
+        "5 queries; test 5-way 1-shot, 5 queries: training classes with drawings 1-14 and 15-20, the 423 test classes with drawings 15-20"
     )
     run = {"seen_pictures": entry(seen), "new_pictures": entry(same), "new_classes": entry(new)}
     store(setting, facts, seed, {**run, "seconds": round(history.seconds)})
@@ -131,12 +145,22 @@ def by_budget(train: Dataset, test: Dataset, classes: int, samples: int, seed: i
     some = drawings(train.subset(order[:classes]), slice(samples))
     torch.manual_seed(seed)
     model = PrototypicalNetwork(Conv4())
-    history = fit(model, some.episodes(ways=30, shots=1, queries=1, rotations=False, seed=seed), steps=STEPS, seed=seed)
+    history = fit(
+        model,
+        some.episodes(ways=30, shots=1, queries=1, rotations=False, seed=seed),
+        steps=STEPS,
+        seed=seed,
+    )
     new = measure(model.embed, drawings(test, slice(SEEN, None)))
-    facts: dict[str, object] = {"classes": classes, "pictures_per_class": samples, "steps": STEPS, "episodes": new.n}
+    facts: dict[str, object] = {
+        "classes": classes,
+        "pictures_per_class": samples,
+        "steps": STEPS,
+        "episodes": new.n,
+    }
     facts["protocol"] = (
-        "Omniglot 'characters' split, seed 0, no rotations; Prototypical Networks, Conv4-64, Adam 1e-3; 30-way 1-shot, 1 query; "
-        "test 5-way 1-shot, 5 queries, on the 423 test classes with drawings 15-20"
+        "Omniglot 'characters' split, seed 0, no rotations; Prototypical Networks, Conv4-64, Adam 1e-3; "
+        "30-way 1-shot, 1 query; test 5-way 1-shot, 5 queries, on the 423 test classes with drawings 15-20"
     )
     store(setting, facts, seed, {"new_classes": entry(new), "seconds": round(history.seconds)})
 
