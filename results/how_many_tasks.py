@@ -130,7 +130,8 @@ def by_classes(train: Dataset, test: Dataset, classes: int, seed: int) -> None:
     facts["protocol"] = (
         "Omniglot 'characters' split, seed 0, no rotations; Prototypical Networks, Conv4-64, Adam 1e-3; "
         "training on drawings 1-14 of the first classes of a random order (by seed), 10-way 1-shot, "
-        "5 queries; test 5-way 1-shot, 5 queries: training classes with drawings 1-14 and 15-20, the 423 test classes with drawings 15-20"
+        "5 queries; test 5-way 1-shot, 5 queries: training classes with "
+        "drawings 1-14 and 15-20, the 423 test classes with drawings 15-20"
     )
     run = {"seen_pictures": entry(seen), "new_pictures": entry(same), "new_classes": entry(new)}
     store(setting, facts, seed, {**run, "seconds": round(history.seconds)})

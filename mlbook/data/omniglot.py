@@ -7,7 +7,8 @@ import io
 import os
 import zipfile
 import zlib
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -46,15 +47,11 @@ def make() -> tuple[Tensor, list[str], list[str]]:
     groups: list[str] = []
     digest = hashlib.md5(usedforsecurity=False)
     for name in ZIPS:
-        part = _decode(_find(name), digest)
-        for (alphabet, character), drawings in sorted(part.items()):
-            if len(drawings) != 20:
-                raise ValueError(
-                    f"{name}: {alphabet}/{character} has {len(drawings)} drawings, not 20; delete it and run again"
-                )
-            images.append(torch.from_numpy(np.stack([drawings[i] for i in sorted(drawings)])))
+        part = name.removeprefix("images_").removesuffix(".zip")
+        for alphabet, character, drawings in _decode(_find(name), digest):
+            images.append(torch.from_numpy(drawings))
             classes.append(f"{alphabet}/{character}")
-            groups.append(f"{name.removeprefix('images_').removesuffix('.zip')}/{alphabet}")
+            groups.append(f"{part}/{alphabet}")
     if digest.hexdigest() != PIXELS:
         raise ValueError(
             f"the pictures in {' and '.join(ZIPS)} are not those of Omniglot (digest {digest.hexdigest()}, "
@@ -88,33 +85,41 @@ def _find(name: str) -> Path:
     return path
 
 
-def _decode(
-    path: Path, digest: hashlib._Hash
-) -> dict[tuple[str, str], dict[str, NDArray[np.uint8]]]:
-    """The pictures of one zip by (alphabet, character), then by file; read in memory, nothing is unpacked to disk."""
-    pictures: dict[tuple[str, str], dict[str, NDArray[np.uint8]]] = {}
+def _decode(path: Path, digest: hashlib._Hash) -> Iterator[tuple[str, str, NDArray[np.uint8]]]:
+    """Alphabet, character and its 20 drawings `[20, 28, 28]`, one character after the other.
+
+    Read in memory: nothing is unpacked to disk, so no path in the zip leads anywhere.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = sorted(
-                (m for m in archive.infolist() if m.filename.endswith(".png")),
-                key=lambda m: m.filename,
-            )
+            members = [m for m in archive.infolist() if m.filename.endswith(".png")]
             if sum(m.file_size for m in members) > LIMIT:
                 raise ValueError(
                     f"{path} would unpack to more than {LIMIT:,} bytes, so it is not Omniglot; delete it"
                 )
-            for member in members:
-                alphabet, character, file = ("", "", *PurePosixPath(member.filename).parts)[-3:]
-                with Image.open(io.BytesIO(archive.read(member)), formats=["PNG"]) as picture:
-                    if picture.size != (105, 105):
-                        raise ValueError(
-                            f"{path}: {member.filename} is {picture.size} pixels, not (105, 105)"
-                        )
-                    digest.update(picture.tobytes())  # packed bits
-                    small = picture.convert("L").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
-                pictures.setdefault((alphabet, character), {})[file] = 255 - np.asarray(small)
+            characters: dict[tuple[str, str], list[zipfile.ZipInfo]] = {}
+            for member in sorted(members, key=lambda m: m.filename):
+                alphabet, character, _ = ("", "", *member.filename.split("/"))[-3:]
+                characters.setdefault((alphabet, character), []).append(member)
+            for (alphabet, character), drawings in sorted(characters.items()):
+                if len(drawings) != 20:
+                    raise ValueError(
+                        f"{path}: {alphabet}/{character} has {len(drawings)} drawings, not 20; delete the file"
+                    )
+                # two strips a character, so that pixels leave Pillow 20 drawings at a time
+                drawn, small = Image.new("1", (105, 20 * 105)), Image.new("L", (SIZE, 20 * SIZE))
+                for i, member in enumerate(drawings):
+                    with Image.open(io.BytesIO(archive.read(member)), formats=["PNG"]) as picture:
+                        if picture.size != (105, 105):
+                            raise ValueError(
+                                f"{path}: {member.filename} is {picture.size} pixels, not (105, 105)"
+                            )
+                        drawn.paste(picture, (0, 105 * i))
+                        grey = picture.convert("L").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+                        small.paste(grey, (0, SIZE * i))
+                digest.update(drawn.tobytes())
+                yield alphabet, character, 255 - np.asarray(small).reshape(20, SIZE, SIZE)
     except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
         raise ValueError(
             f"{path} is damaged or cut short ({error}); delete it and run again"
         ) from error
-    return pictures
