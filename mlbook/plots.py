@@ -254,11 +254,13 @@ def forest(
                 capsize=3,
                 markersize=6,
             )
-        if against:
+        if against:  # each name above its dot in the first row that has both, on the dot's own side
             first = next(name for name in rows if name in against)
-            result = some[first]
-            ax.annotate(label, (100 * result.mean, rows[first]), (0, 9), textcoords="offset points",
-                        ha="center", color=COLORS[color], weight="bold")  # fmt: skip
+            other = against if some is results else results
+            left = some[first].mean < other[first].mean
+            place = (100 * some[first].mean, rows[first])
+            ax.annotate(label, place, (4 if left else -4, 9), textcoords="offset points",
+                        ha="right" if left else "left", color=COLORS[color], weight="bold")  # fmt: skip
     ax.set_yticks(list(rows.values()), list(rows))
     ax.set_ylim(len(rows) - 0.5, -0.8 if against else -0.5)
     ax.grid(axis="y", visible=False)
