@@ -56,8 +56,8 @@
       .es-now > .es-box { flex: none; border: 3px solid var(--orange, #D55E00); border-radius: 8px; line-height: 0; padding: 2px; }
       .es-now .es-ink { width: calc(1.6 * var(--tile)); height: calc(1.6 * var(--tile)); }
       .es-now p { margin: 0; }
-      .es-done { display: flex; flex-wrap: wrap; gap: 6px; min-height: 66px; }
-      .es-done > span { width: 42px; text-align: center; font-size: 12px; line-height: 1.35; border: 1.5px solid var(--line-2, #aab); border-radius: 5px; }
+      .es-done { display: flex; flex-wrap: wrap; gap: 6px; min-height: 62px; margin-top: 8px; }
+      .es-done > span { width: 54px; white-space: nowrap; text-align: center; font-size: 12px; line-height: 1.35; border: 1.5px solid var(--line-2, #aab); border-radius: 5px; }
       .es-done > .es-no { border: 1.5px dashed var(--orange, #D55E00); }
       .es-done .es-ink { width: 34px; height: 34px; margin-top: 2px; }
       .es-score svg { width: 100%; max-width: 560px; height: auto; overflow: visible; }
