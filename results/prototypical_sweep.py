@@ -2,11 +2,11 @@
 
     python results/run.py prototypical_sweep        # or: make results METHOD=prototypical_sweep
 
-Those that compare ways or distances see the same number of pictures in the same number of steps. The last pair
-compares episodes with ordinary training of the same network: `notebook` is the training of the chapter, and
-`classifier` tells all training classes apart, in as many pictures. Each run writes
-`results/prototypical_sweep_NAME.json` when it is done and is skipped from then on, so a sweep that was stopped goes
-on with the first run it had not finished. About twenty-five minutes on one core in all.
+Those that compare ways or distances see the same number of pictures in the same number of steps. `classifier` is
+ordinary training of the same network, to tell all training classes apart, with as many pictures as the
+notebook's training on episodes. Each run writes `results/prototypical_sweep_NAME.json` when it is done and is
+skipped from then on, so a sweep that was stopped goes on with the first run it had not finished. About twenty
+minutes on one core in all.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ RUNS = [
     Run("euclidean", 30, 1, distance="euclidean"),
     Run("cosine01", 30, 1, distance="cosine"),
     Run("cosine10", 30, 1, distance="cosine", scale=10.0),
-    Run("notebook", 30, 1, steps=800, scale=0.1, rate=5e-3, queries=3, rotations=False),
     Run("classifier", 0, 0, steps=750, rotations=False),  # no ways: batches of 128 pictures
 ]
 # setting, ways, shots, queries, episodes

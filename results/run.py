@@ -82,16 +82,18 @@ def prototypical(steps: int = 5500, rate: float = 2e-3) -> None:
     model.load_state_dict(halves)  # what is measured is what is shipped
     protocol = (
         "Omniglot 'characters' split, seed 0 (1100/100/423 characters); 28x28; classes turned by multiples of "
-        "90 degrees in training and at meta-test; Conv4-64; 60-way 1-shot episodes with 5 queries; Adam, cosine schedule; "
-        "running batch-norm statistics at meta-test (inductive)"
+        "90 degrees in training and at meta-test; Conv4-64; 60-way 1-shot episodes with 5 queries; Adam, "
+        "cosine schedule; running batch-norm statistics at meta-test (inductive)"
     )
     for setting, ways, shots, paper in PROTOTYPICAL:
         queries = 15 if ways == 5 else 5
         result = evaluate(
             model, test.episodes(ways, shots, queries, rotations=True, seed=1), n=1000
         )
-        record("prototypical", setting, result, paper=paper, ways=ways, shots=shots, queries=queries, protocol=protocol,
-               seed=0, steps=steps, rate=rate, seconds=round(history.seconds), validation=history.validation)  # fmt: skip
+        training = {"seed": 0, "steps": steps, "rate": rate, "seconds": round(history.seconds)}
+        training["validation"] = history.validation
+        task = {"ways": ways, "shots": shots, "queries": queries}
+        record("prototypical", setting, result, paper=paper, protocol=protocol, **task, **training)
     write_tensors(
         WEIGHTS / "prototypical.safetensors",
         halves,
