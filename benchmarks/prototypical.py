@@ -81,8 +81,10 @@ def easyfsl_steps(data: Dataset, ways: int, shots: int, queries: int) -> Callabl
     from easyfsl.datasets import FewShotDataset
     from easyfsl.methods import PrototypicalNetworks
     from easyfsl.samplers import TaskSampler
-    from torch.utils.data import DataLoader
+    from torch.utils.data import DataLoader, Sampler
 
+    # easyfsl 1.5 hands its sampler's base class an argument that newer releases of torch no longer take
+    Sampler.__init__ = lambda self, data_source=None: None  # type: ignore[method-assign, misc]
     images = data.images.flatten(0, 1)
 
     class InMemory(FewShotDataset):  # type: ignore[misc, no-any-unimported]

@@ -328,17 +328,20 @@ def regions(
         side.set_visible(False)
 
 
-def curves(ax: Axes, x: Sequence[float], results: Mapping[str, Sequence[Result]]) -> None:
+def curves(
+    ax: Axes, x: Sequence[float], results: Mapping[str, Sequence[Result]], error: bool = False
+) -> None:
     """Draw accuracies against x as lines with their 95 % intervals as bands, each named at its right end.
 
     Args:
         ax: Where to draw; leave room on the right for the names.
         x: What the results belong to, ascending.
         results: For each name one result a value of x.
+        error: Draw 1 minus the accuracy, which a logarithmic axis then spreads.
     """
     for k, (name, line) in enumerate(results.items()):
         color = class_color(k)
-        mean = torch.tensor([r.mean for r in line])
+        mean = torch.tensor([1 - r.mean if error else r.mean for r in line])
         half = torch.tensor([r.interval for r in line])
         ax.fill_between(list(x), (mean - half).tolist(), (mean + half).tolist(), color=color,
                         alpha=0.18, linewidth=0)  # fmt: skip
