@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
 .PHONY: help book site serve test test-fast lint format types unit notebooks-check site-check \
-        test-offline notebooks results repository env env-test clean distclean
+        test-offline notebooks results benchmarks repository env env-test clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' \
@@ -128,6 +128,11 @@ notebooks: env-test  ## run the notebooks and store their outputs (NOTEBOOKS="..
 
 results: env-test  ## train and measure what is shipped; resumable (METHOD=...)
 	@$(PY) results/run.py $(METHOD)
+
+benchmarks: env-test  ## speed and size, side by side with peers; easyfsl takes part where it is installed
+	@$(PY) benchmarks/prototypical.py 2>/dev/null
+	@$(PY) benchmarks/imports.py
+	@$(PY) benchmarks/data.py
 
 repository: env-test  ## carry the repository's address everywhere (URL=..., VERSION=...)
 	@$(PY) tools/repository.py $(if $(URL),--url "$(URL)") $(if $(VERSION),--version "$(VERSION)")
