@@ -99,6 +99,8 @@ def test_skip_link_comes_first_and_leads_to_the_text(visits: dict[str, Visit]) -
     page = visits["light"].open("book/problem/index.html")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.getAttribute('href')") == "#main-content"
+    # it slides in: look when it has arrived
+    page.locator(".skip-link").evaluate("e => Promise.all(e.getAnimations().map(a => a.finished))")
     box = page.locator(".skip-link").bounding_box()
     assert box is not None and box["y"] >= 0 and box["height"] > 20
     page.keyboard.press("Enter")
