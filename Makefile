@@ -130,7 +130,7 @@ results: env-test  ## train and measure what is shipped; resumable (METHOD=...)
 	@$(PY) results/run.py $(METHOD)
 
 benchmarks: env-test  ## speed and size, side by side with peers; easyfsl takes part where it is installed
-	@$(PY) benchmarks/prototypical.py 2>/dev/null
+	@$(PY) benchmarks/prototypical.py
 	@$(PY) benchmarks/imports.py
 	@$(PY) benchmarks/data.py
 

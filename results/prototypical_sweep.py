@@ -13,11 +13,11 @@ from __future__ import annotations
 import copy
 import json
 import math
-import platform
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from machine import hardware
 from torch import Tensor, nn
 
 from mlbook import Dataset, Episodes, History, evaluate, fit, load
@@ -57,13 +57,6 @@ RUNS = [
 ]
 # setting, ways, shots, queries, episodes
 SETTINGS = [("5w1s", 5, 1, 5, 600), ("20w1s", 20, 1, 2, 600)]
-
-
-def hardware() -> str:
-    """What the numbers were made on."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
 
 
 class Lookup(nn.Module):

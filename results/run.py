@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from how_many_tasks import how_many_tasks
+from machine import hardware
 from prototypical_sweep import prototypical_sweep
 
 from mlbook import Result, evaluate, fit, load
@@ -33,13 +33,6 @@ PROTOTYPICAL = [
     ("20w1s", 20, 1, 96.0),
     ("20w5s", 20, 5, 98.9),
 ]
-
-
-def hardware() -> str:
-    """What the numbers were made on."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU ({platform.machine()}), {torch.get_num_threads()} threads"
 
 
 def record(method: str, setting: str | None, result: Result, **facts: object) -> None:
