@@ -72,3 +72,158 @@ class PretrainedCentroids(nn.Module):
         """Unit-length embeddings `[T, B, D]` of `[T, B, *x]`."""
         z: Tensor = self.embed(x.flatten(0, 1))
         return F.normalize(z.view(*x.shape[:2], -1), dim=-1)
+
+
+class BaselinePlusPlus(nn.Module):
+    r"""Train one network under a cosine classifier, then fit a new cosine classifier to each new task.
+
+    Training classes and the classes of a task are told apart in the same way, each by the direction
+    of a weight vector::
+
+        s_k(x) = scale * cos(f(x), w_k)            p(y = k | x) = softmax_k s_k(x)
+
+    Training needs no episodes: `fit(model, Batches(train), steps)` with `mlbook.episodes.Batches`,
+    and `classes=Batches(train).classes`. On a new task the embedding stays as it is and each class
+    gets a weight vector of its own. It starts at the mean direction of the class's support examples
+    and takes a few steps down the gradient of the support set's cross-entropy.
+
+    Args:
+        embed: f, a network from `[B, *x]` to `[B, D]`.
+        dim: D.
+        classes: Training classes.
+        scale: Factor on the cosine, which is confined to [-1, 1] and alone could not be sure. 10 is
+            that of the authors' code for more than 200 training classes.
+
+    Source: Chen et al. (2019), section 3.1. There w_k starts at random; where it starts here is the
+    imprinting of Qi et al. (2018).
+    """
+
+    def __init__(self, embed: nn.Module, dim: int, classes: int, scale: float = 10.0) -> None:
+        super().__init__()
+        self.embed, self.scale = embed, scale
+        # of length about 1; it has no say in the scores, only in how fast a step turns w
+        self.w = nn.Parameter(torch.randn(classes, dim) / dim**0.5)
+        self.metrics: dict[str, Tensor] = {}
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Cross-entropy over all training classes, for pictures `[B, *x]` with labels `[B]` in 0..classes-1."""
+        scores = self.scores(self.embed(x), self.w)
+        self.metrics["accuracy"] = (scores.detach().argmax(-1) == y).float().mean()
+        return F.cross_entropy(scores, y)
+
+    def adapt(
+        self, support_x: Tensor, support_y: Tensor, steps: int = 100, rate: float = 0.01
+    ) -> Callable[[Tensor], Tensor]:
+        """Fit weight vectors to the classes of T tasks; the embedding is left alone.
+
+        Args:
+            support_x: `[T, S, *x]`.
+            support_y: `[T, S]`, labels 0..N-1, every class present in every task.
+            steps: Steps of gradient descent, each on the whole support set. 0 leaves the mean
+                directions as they are.
+            rate: Of gradient descent.
+
+        Returns:
+            The learner, from `query_x [T, Q, *x]` to scores `[T, Q, N]`, whose softmax is p(y | x).
+
+        Raises:
+            ValueError: If a class has no support example, or `steps` is negative.
+        """
+        if steps < 0:
+            raise ValueError(f"steps={steps}: must be 0 (mean directions) or more")
+        member = F.one_hot(support_y)  # [T, S, N]
+        if not member.sum(1).all():
+            raise ValueError("a class has no support example; label each task's classes 0..N-1")
+        z = F.normalize(self.f(support_x).detach(), dim=-1)
+        w = F.normalize(member.to(z.dtype).mT @ z, dim=-1)
+        with torch.enable_grad():  # also where `evaluate` has turned gradients off
+            for _ in range(steps):
+                w.requires_grad_()
+                log_p = self.scores(z, w).log_softmax(-1)
+                # a mean over the support set and a sum over tasks, which do not know of each other
+                j = -log_p.gather(-1, support_y[..., None]).mean((1, 2)).sum()
+                w = (w - rate * torch.autograd.grad(j, w)[0]).detach()
+        return lambda query_x: self.scores(self.f(query_x), w)
+
+    def scores(self, z: Tensor, w: Tensor) -> Tensor:
+        """The scores s `[..., B, K]` of embeddings z `[..., B, D]` for weight vectors w `[..., K, D]`."""
+        return self.scale * F.normalize(z, dim=-1) @ F.normalize(w, dim=-1).mT
+
+    def f(self, x: Tensor) -> Tensor:
+        """The embeddings `[T, B, D]` of T tasks of B examples `[T, B, *x]`."""
+        z: Tensor = self.embed(x.flatten(0, 1))
+        return z.view(*x.shape[:2], -1)
+
+
+class RidgeAttributes(nn.Module):
+    """Zero-shot without a network: a linear map from pixels to descriptions, then the nearest description.
+
+    The map is ridge regression in closed form, with a bias that is not penalised: with centred
+    pictures X `[n, P]` and descriptions V `[n, A]`, W = (X'X + strength n I)^-1 X'V.
+
+    Args:
+        strength: Of the penalty, relative to the number of pictures; more than 0.
+        distance: How a predicted description is compared with a class's: `"cosine"` or
+            `"squared"`.
+
+    Source: the simplest attribute-based recognition in the sense of Lampert et al. (2009).
+
+    Raises:
+        ValueError: If `strength` is not above 0, or `distance` is neither.
+    """
+
+    mean_x: Tensor
+    mean_v: Tensor
+    weight: Tensor
+
+    def __init__(self, strength: float = 0.01, distance: str = "cosine") -> None:
+        super().__init__()
+        if not strength > 0:
+            raise ValueError(f"strength={strength}: must be above 0, or pixels may not determine W")
+        if distance not in ("cosine", "squared"):
+            raise ValueError(f"distance={distance!r}: use 'cosine' or 'squared'")
+        self.strength, self.distance = strength, distance
+        for name in ("mean_x", "mean_v", "weight"):
+            self.register_buffer(name, torch.zeros(0))
+
+    def solve(self, x: Tensor, descriptions: Tensor) -> RidgeAttributes:
+        """Regress descriptions `[B, A]` on pictures `[B, *x]`; returns the model itself.
+
+        Raises:
+            ValueError: If there is not one description a picture.
+        """
+        if len(x) != len(descriptions):
+            raise ValueError(
+                f"{len(x)} pictures and {len(descriptions)} descriptions: one for each"
+            )
+        x, v = x.flatten(1).double(), descriptions.double()
+        self.mean_x, self.mean_v = x.mean(0), v.mean(0)
+        x = x - self.mean_x
+        gram = x.mT @ x / len(x)
+        gram.diagonal().add_(self.strength)
+        self.weight = torch.linalg.solve(gram, x.mT @ (v - self.mean_v) / len(x))
+        return self
+
+    def adapt(
+        self, descriptions: Tensor, labels: Tensor | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        """Take the candidates' descriptions `[T, N, A]`; the learner returns scores `[T, Q, N]`.
+
+        Without `labels [T, N]`, each of 0..N-1 once, row n describes class n.
+
+        Raises:
+            ValueError: If `solve` has not been called.
+        """
+        if not len(self.weight):
+            raise ValueError("call solve(pictures, descriptions) before adapt: nothing is learned")
+        v = descriptions.double()
+        if labels is not None:
+            v = v.gather(1, labels.argsort(-1)[..., None].expand_as(v))
+
+        def learner(query_x: Tensor) -> Tensor:
+            z = (query_x.flatten(2).double() - self.mean_x) @ self.weight + self.mean_v
+            if self.distance == "cosine":
+                return F.normalize(z, dim=-1) @ F.normalize(v, dim=-1).mT
+            return -torch.cdist(z, v).square()
+
+        return learner

@@ -40,7 +40,8 @@ class Episode(NamedTuple):
                     f"{name}_x {list(x.shape)} and {name}_y {list(y.shape)} must begin with the same two dimensions, "
                     "tasks and examples; a single task is x[None], y[None]"
                 )
-        if sx.shape[0] != qx.shape[0] or sx.shape[2:] != qx.shape[2:]:
+        # of another rank, the support is a description of each class (zero-shot): sizes may differ
+        if sx.shape[0] != qx.shape[0] or (sx.dim() == qx.dim() and sx.shape[2:] != qx.shape[2:]):
             raise ValueError(
                 f"support_x {list(sx.shape)} and query_x {list(qx.shape)} must agree in all but the number of examples"
             )

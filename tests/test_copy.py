@@ -22,6 +22,89 @@ FILES = sorted(
 
 # Learns to tell apart points by their direction; the true direction counts, the length is noise.
 TRAIN = {
+    # A direction is described by its cosine and sine; classes of training and test differ.
+    "zero_shot": """
+import torch
+from zero_shot import ZeroShotPrototypicalNetwork
+torch.manual_seed(0)
+net = lambda: torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.ReLU(), torch.nn.Linear(32, 8))
+model = ZeroShotPrototypicalNetwork(net(), net())
+def tasks(t=8, ways=3, queries=15):
+    angle = 6.283 * (torch.rand(t, 1) + torch.arange(ways) / ways)
+    labels = torch.rand(t, ways).argsort(-1)
+    descriptions = torch.stack([angle.cos(), angle.sin()], -1)
+    row = torch.randint(ways, (t, queries))
+    length = 0.2 + 3 * torch.rand(t, queries, 1)
+    query = length * descriptions.gather(1, row[..., None].expand(-1, -1, 2)).flip(-1)  # other axes than the words
+    return descriptions, labels, query, labels.gather(1, row)
+def accuracy():
+    v, y, qx, qy = tasks(200)
+    with torch.no_grad():
+        return (model.adapt(v, y)(qx).argmax(-1) == qy).float().mean().item()
+before = accuracy()
+optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+for _ in range(200):
+    optimizer.zero_grad()
+    model.loss(*tasks()).backward()
+    optimizer.step()
+after = accuracy()
+assert after > 0.9 and after > before + 0.05, (before, after)
+""",
+    "relation": """
+import torch
+from relation import RelationModule, RelationNetwork
+torch.manual_seed(0)
+embed = torch.nn.Sequential(torch.nn.Linear(2, 128), torch.nn.ReLU(), torch.nn.Unflatten(1, (8, 4, 4)))
+model = RelationNetwork(embed, RelationModule(channels=8, size=4))
+def tasks(t=8, ways=3, shots=1, queries=5):
+    angle = 6.283 * (torch.rand(t, 1) + torch.arange(ways) / ways)
+    def draw(n):
+        a = angle.repeat(1, n)
+        length = 0.2 + 3 * torch.rand(t, n * ways, 1)
+        return length * torch.stack([a.cos(), a.sin()], -1), torch.arange(ways).repeat(t, n)
+    return *draw(shots), *draw(queries)
+def accuracy():
+    model.eval()
+    sx, sy, qx, qy = tasks(200)
+    with torch.no_grad():
+        return (model.adapt(sx, sy)(qx).argmax(-1) == qy).float().mean().item()
+before = accuracy()
+model.train()
+optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+for _ in range(200):
+    optimizer.zero_grad()
+    model.loss(*tasks()).backward()
+    optimizer.step()
+after = accuracy()
+assert after > 0.9 and after > before + 0.05, (before, after)
+""",
+    "matching": """
+import torch  # the points lie around (4, 4), where cosines say little before training
+from matching import MatchingNetwork
+def tasks(t=8, ways=3, shots=1, queries=5):
+    angle = 6.283 * (torch.rand(t, 1) + torch.arange(ways) / ways)
+    def draw(n):
+        a = angle.repeat(1, n)
+        length = 0.2 + 3 * torch.rand(t, n * ways, 1)
+        return 4 + length * torch.stack([a.cos(), a.sin()], -1), torch.arange(ways).repeat(t, n)
+    return *draw(shots), *draw(queries)
+def accuracy(model):
+    sx, sy, qx, qy = tasks(200)
+    with torch.no_grad():
+        return (model.adapt(sx, sy)(qx).argmax(-1) == qy).float().mean().item()
+for full_context in (False, True):
+    torch.manual_seed(0)
+    embed = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.ReLU(), torch.nn.Linear(32, 8))
+    model = MatchingNetwork(embed, full_context, dim=8)
+    before = accuracy(model)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        model.loss(*tasks()).backward()
+        optimizer.step()
+    after = accuracy(model)
+    assert after > 0.9 and after > before + 0.05, (full_context, before, after)
+""",
     "prototypical": """
 import torch
 from prototypical import PrototypicalNetwork
@@ -46,7 +129,33 @@ for _ in range(200):
     optimizer.step()
 after = accuracy()
 assert after > 0.9 and after > before + 0.05, (before, after)
-"""
+""",
+    "siamese": """
+import torch
+from siamese import SiameseNetwork
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.ReLU(), torch.nn.Linear(32, 8))
+model = SiameseNetwork(net, dim=8)
+def tasks(t=8, ways=3, shots=1, queries=5):
+    angle = 6.283 * (torch.rand(t, 1) + torch.arange(ways) / ways)
+    def draw(n):
+        a = angle.repeat(1, n)
+        length = 0.2 + 3 * torch.rand(t, n * ways, 1)
+        return length * torch.stack([a.cos(), a.sin()], -1), torch.arange(ways).repeat(t, n)
+    return *draw(shots), *draw(queries)
+def accuracy():
+    sx, sy, qx, qy = tasks(200)
+    with torch.no_grad():
+        return (model.adapt(sx, sy)(qx).argmax(-1) == qy).float().mean().item()
+before = accuracy()
+optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+for _ in range(200):
+    optimizer.zero_grad()
+    model.loss(*tasks()).backward()
+    optimizer.step()
+after = accuracy()
+assert after > 0.9 and after > before + 0.05, (before, after)
+""",
 }
 
 
