@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -80,7 +81,7 @@ class BaselinePlusPlus(nn.Module):
     Training classes and the classes of a task are told apart in the same way, each by the direction
     of a weight vector::
 
-        s_k(x) = scale * cos(f(x), w_k)            p(y = k | x) = softmax_k s_k(x)
+        a_k(x) = s cos(f(x), w_k)                  p(y = k | x) = softmax_k a_k(x)
 
     Training needs no episodes: `fit(model, Batches(train), steps)` with `mlbook.episodes.Batches`,
     and `classes=Batches(train).classes`. On a new task the embedding stays as it is and each class
@@ -91,16 +92,18 @@ class BaselinePlusPlus(nn.Module):
         embed: f, a network from `[B, *x]` to `[B, D]`.
         dim: D.
         classes: Training classes.
-        scale: Factor on the cosine, which is confined to [-1, 1] and alone could not be sure. 10 is
-            that of the authors' code for more than 200 training classes.
+        scale: Where s starts. It is learned with the rest: a cosine, confined to [-1, 1], could
+            alone not be sure. 10 is that of the authors' code for more than 200 training classes;
+            theirs goes on to learn a length for every w_k.
 
-    Source: Chen et al. (2019), section 3.1. There w_k starts at random; where it starts here is the
-    imprinting of Qi et al. (2018).
+    Source: Chen et al. (2019), section 3.1. There w_k starts at random in a new task; where it
+    starts here is the imprinting of Qi et al. (2018).
     """
 
     def __init__(self, embed: nn.Module, dim: int, classes: int, scale: float = 10.0) -> None:
         super().__init__()
-        self.embed, self.scale = embed, scale
+        self.embed = embed
+        self.log_s = nn.Parameter(torch.tensor(math.log(scale)))
         # of length about 1; it has no say in the scores, only in how fast a step turns w
         self.w = nn.Parameter(torch.randn(classes, dim) / dim**0.5)
         self.metrics: dict[str, Tensor] = {}
@@ -112,7 +115,7 @@ class BaselinePlusPlus(nn.Module):
         return F.cross_entropy(scores, y)
 
     def adapt(
-        self, support_x: Tensor, support_y: Tensor, steps: int = 100, rate: float = 0.01
+        self, support_x: Tensor, support_y: Tensor, steps: int = 100, rate: float = 0.1
     ) -> Callable[[Tensor], Tensor]:
         """Fit weight vectors to the classes of T tasks; the embedding is left alone.
 
@@ -141,13 +144,13 @@ class BaselinePlusPlus(nn.Module):
                 w.requires_grad_()
                 log_p = self.scores(z, w).log_softmax(-1)
                 # a mean over the support set and a sum over tasks, which do not know of each other
-                j = -log_p.gather(-1, support_y[..., None]).mean((1, 2)).sum()
-                w = (w - rate * torch.autograd.grad(j, w)[0]).detach()
+                loss = -log_p.gather(-1, support_y[..., None]).mean((1, 2)).sum()
+                w = (w - rate * torch.autograd.grad(loss, w)[0]).detach()
         return lambda query_x: self.scores(self.f(query_x), w)
 
     def scores(self, z: Tensor, w: Tensor) -> Tensor:
-        """The scores s `[..., B, K]` of embeddings z `[..., B, D]` for weight vectors w `[..., K, D]`."""
-        return self.scale * F.normalize(z, dim=-1) @ F.normalize(w, dim=-1).mT
+        """The scores a `[..., B, K]` of embeddings z `[..., B, D]` for weight vectors w `[..., K, D]`."""
+        return self.log_s.exp() * F.normalize(z, dim=-1) @ F.normalize(w, dim=-1).mT
 
     def f(self, x: Tensor) -> Tensor:
         """The embeddings `[T, B, D]` of T tasks of B examples `[T, B, *x]`."""

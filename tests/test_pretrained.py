@@ -29,21 +29,37 @@ def test_all_weights_together_are_at_most_25_megabytes_and_each_has_a_model() ->
     assert {file.stem for file in files} == set(MODELS)
 
 
-def test_the_recorded_accuracy_is_that_of_the_shipped_weights() -> None:
+# weights, the setting in which they were measured, and how much of its 1,000 tasks is measured again
+MEASURED = [
+    ("matching", "matching_5w1s"),
+    ("prototypical", "prototypical_5w1s"),
+    ("relation", "relation_5w1s"),
+    ("relation_5_shot", "relation_5w5s"),
+    ("siamese", "siamese_5w1s"),
+]
+
+
+@pytest.mark.parametrize(("name", "result"), MEASURED)
+def test_the_recorded_accuracy_is_that_of_the_shipped_weights(name: str, result: str) -> None:
     """Of the first 100 of the recorded 1,000 tasks, within what chance allows."""
     try:
         _, _, test = load("omniglot").split("characters", seed=0)
     except FileNotFoundError:
         pytest.skip("Omniglot is not here: no network and no MLBOOK_DATA")
-    recorded = json.loads((ROOT / "results" / "prototypical_5w1s.json").read_text())
-    tasks = test.episodes(5, 1, 15, rotations=True, seed=1)
-    result = evaluate(load_pretrained("prototypical"), tasks, n=100)
+    recorded = json.loads((ROOT / "results" / f"{result}.json").read_text())
+    assert recorded.get("weights", name) == name
+    tasks = test.episodes(5, recorded["shots"], 15, rotations=True, seed=1)
+    measured = evaluate(load_pretrained(name), tasks, n=100)
     deviation = recorded["interval"] / 1.96 * 10**0.5  # of a mean over a tenth of the episodes
-    assert abs(100 * result.mean - recorded["accuracy"]) < 4 * deviation + 0.05
+    assert abs(100 * measured.mean - recorded["accuracy"]) < 4 * deviation + 0.05
+
+
+def test_all_weights_are_measured() -> None:
+    assert {name for name, _ in MEASURED} == set(MODELS)
 
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"load_pretrained\('maml'\): there are weights for 'prototypical'"
+        ValueError, match=r"load_pretrained\('maml'\): there are weights for 'matching', 'prototypical'"
     ):
         load_pretrained("maml")

@@ -30,11 +30,10 @@ COMPOSING = ("Latin", "Greek", "Cyrillic")  # scripts whose names compose of let
 class Parts(NamedTuple):
     """What a letter's name says of it.
 
-    Attributes:
-        script: One of the 15 scripts, `"Latin"`.
-        case: `"capital"`, `"small"`, `"small capital"`, or empty in scripts without.
-        letter: `"A"`, `"OMEGA"`, `"OPEN E"`, `"ligature EN GHE"`.
-        marks: Sorted, `("PSILI", "VARIA")`; empty for a plain letter.
+    - `script`: one of the 15 scripts, `"Latin"`;
+    - `case`: `"capital"`, `"small"`, `"small capital"`, or empty in scripts without;
+    - `letter`: `"A"`, `"OMEGA"`, `"OPEN E"`, `"ligature EN GHE"`;
+    - `marks`: sorted, `("PSILI", "VARIA")`; empty for a plain letter.
     """
 
     script: str
@@ -127,11 +126,10 @@ class Vocabulary:
 class Combinations(NamedTuple):
     """The glyphs divided for zero-shot learning.
 
-    Attributes:
-        train: Seen classes, 16 pictures each.
-        seen: The same classes in the same order, their 4 other pictures, never trained on.
-        val: Unseen combinations for choosing settings, 20 pictures each.
-        test: Unseen combinations for the final figure, 20 pictures each.
+    - `train`: seen classes, 16 pictures each;
+    - `seen`: the same classes in the same order, their 4 other pictures, never trained on;
+    - `val`: unseen combinations for choosing settings, 20 pictures each;
+    - `test`: unseen combinations for the final figure, 20 pictures each.
     """
 
     train: Dataset

@@ -83,6 +83,9 @@ class RelationNetwork(nn.Module):
         Returns:
             The learner, from `query_x [T, Q, *x]` to relation scores r `[T, Q, N]` in [0, 1]. They
             do not sum to one.
+
+        Raises:
+            ValueError: If a class has no support example.
         """
         s = self.sums(self.f(support_x), support_y)
         return lambda query_x: self.relation(s, self.f(query_x))
@@ -102,8 +105,14 @@ class RelationNetwork(nn.Module):
     def f(self, x: Tensor) -> Tensor:
         """The feature maps `[T, B, C, h, w]` of T tasks of B examples `[T, B, *x]`."""
         maps: Tensor = self.embed(x.flatten(0, 1))
-        return maps.unflatten(0, x.shape[:2])
+        return maps.view(*x.shape[:2], *maps.shape[1:])
 
     def sums(self, maps: Tensor, y: Tensor) -> Tensor:
         """The sum by class `[T, N, C, h, w]` of maps `[T, S, C, h, w]` with labels y `[T, S]`."""
-        return torch.einsum("tschw,tsn->tnchw", maps, F.one_hot(y).to(maps.dtype))
+        member = F.one_hot(y).to(maps.dtype)  # [T, S, N]
+        if not member.sum(1).all():  # the sum of nothing would quietly be a class of empty maps
+            task, k = (member.sum(1) == 0).nonzero()[0].tolist()
+            raise ValueError(
+                f"class {k} of task {task} has no support example; label each task's classes 0..N-1"
+            )
+        return torch.einsum("tschw,tsn->tnchw", maps, member)

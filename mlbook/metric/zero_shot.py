@@ -20,8 +20,8 @@ class ZeroShotPrototypicalNetwork(nn.Module):
         J            = mean over queries of -log p(y | x)    what training minimises
 
     Descriptions and pictures come from two worlds, so the prototypes are given the same length; the
-    embedded pictures are *not*. As all |c_k| = 1, the logits are 2 f(x).c_k up to a constant of the
-    query: the direction of f(x) says which class, its length how surely.
+    embedded pictures are *not*. As all prototypes have length 1, the logits are 2 f(x).c_k up to a
+    constant of the query: the direction of f(x) says which class, its length how surely.
 
     Args:
         embed: f, any network from `[B, *x]` to `[B, D]`.

@@ -17,15 +17,43 @@ def _prototypical() -> nn.Module:
     return PrototypicalNetwork(Conv4())
 
 
-MODELS: dict[str, Callable[[], nn.Module]] = {"prototypical": _prototypical}
+def _siamese() -> nn.Module:
+    from mlbook.metric import SiameseNetwork
+    from mlbook.nets import Conv4
+
+    return SiameseNetwork(Conv4())
+
+
+def _matching() -> nn.Module:
+    from mlbook.metric import MatchingNetwork
+    from mlbook.nets import Conv4
+
+    return MatchingNetwork(Conv4())
+
+
+def _relation() -> nn.Module:
+    from mlbook.metric import RelationModule, RelationNetwork
+    from mlbook.nets import Conv4
+
+    return RelationNetwork(Conv4(pools=2, flatten=False), RelationModule())
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "matching": _matching,
+    "prototypical": _prototypical,
+    "relation": _relation,
+    "relation_5_shot": _relation,
+    "siamese": _siamese,
+}
 
 
 def load_pretrained(name: str) -> nn.Module:
     """Rebuild a trained model from the weights that come with the package, in `eval()` mode on the CPU.
 
     Args:
-        name: `"prototypical"`: Prototypical Networks with `Conv4`, trained on Omniglot's 1,100
-            training characters.
+        name: `"matching"`, `"prototypical"`, `"relation"` (for one shot), `"relation_5_shot"` or
+            `"siamese"`: the method of that name with `Conv4`, trained on Omniglot's 1,100 training
+            characters.
 
     Raises:
         ValueError: If there are no weights of that name.
