@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -129,6 +131,7 @@ def cosine_classifier(
     torch.manual_seed(seed)
     embed = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 5))
     model = BaselinePlusPlus(embed, 5, 7, **options).double()
+    torch.nn.init.constant_(model.log_s, math.log(options.get("scale", 10.0)))  # to 16 digits
     sx, qx = torch.randn(2, 8, 4, dtype=torch.float64), torch.randn(2, 6, 4, dtype=torch.float64)
     sy = torch.tensor([[0, 1, 2, 0, 1, 2, 0, 0], [2, 1, 0, 0, 2, 1, 1, 1]])
     return model, sx, sy, qx

@@ -175,7 +175,7 @@ def split_combinations(
             members.setdefault(p.combination, []).append(i)
     # in how many classes left in training each base and each mark occurs
     left = Counter(part for p in parts.values() for part in (p.base, *p.marks))
-    needed: set[object] = set()
+    needed: set[Sequence[str]] = set()  # bases (tuples) and marks (strings)
     generator = torch.Generator().manual_seed(seed)
     combinations = list(members)
     quota = {"test": round(len(combinations) / 5), "val": round(len(combinations) / 10)}

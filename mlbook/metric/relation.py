@@ -27,7 +27,7 @@ class RelationModule(nn.Module):
         super().__init__()
         self.conv_s = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv_q = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        # the scale at which one convolution of twice the channels would start
+        # about the scale at which one convolution of twice the channels would start
         nn.init.kaiming_uniform_(self.conv_s.weight, a=3)
         nn.init.kaiming_uniform_(self.conv_q.weight, a=3)
         self.rest = nn.Sequential(

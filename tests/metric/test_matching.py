@@ -89,7 +89,7 @@ def g_by_hand(model: MatchingNetwork, z: np.ndarray) -> np.ndarray:
             h, c = lstm_step(z[i], h, c, w, u, b)
             states[i] = h
         parts.append(states)
-    return sum(parts)
+    return np.sum(parts, axis=0)
 
 
 def f_by_hand(

@@ -349,3 +349,10 @@ def test_a_copy_of_the_model_is_independent() -> None:
         for p in copy.deepcopy(model).parameters():
             p.zero_()
     assert torch.equal(learner(qx), before)
+
+
+def test_a_class_without_support_is_named() -> None:
+    sx, sy, _, _ = task(t=2)
+    sy[1] = torch.where(sy[1] == 1, 0, sy[1])
+    with pytest.raises(ValueError, match="class 1 of task 1 has no support"):
+        network().adapt(sx, sy)
