@@ -131,6 +131,7 @@ results: env-test  ## train and measure what is shipped; resumable (METHOD=...)
 
 benchmarks: env-test  ## speed and size, side by side with peers; easyfsl takes part where it is installed
 	@$(PY) benchmarks/prototypical.py
+	@$(PY) benchmarks/metric.py
 	@$(PY) benchmarks/imports.py
 	@$(PY) benchmarks/data.py
 

@@ -60,6 +60,7 @@ def test_all_weights_are_measured() -> None:
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"load_pretrained\('maml'\): there are weights for 'matching', 'prototypical'"
+        ValueError,
+        match=r"load_pretrained\('maml'\): there are weights for 'matching', 'prototypical'",
     ):
         load_pretrained("maml")

@@ -43,7 +43,7 @@ class Parts(NamedTuple):
 
     @property
     def base(self) -> tuple[str, str, str]:
-        """Script, case and letter: the shape that the marks are put on."""
+        """The shape that the marks are put on, by script, case and letter."""
         return self[:3]
 
     @property
