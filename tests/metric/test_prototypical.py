@@ -5,25 +5,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles import gradients_agree, task, tasks_are_independent
 from torch import Tensor, nn
 
 from mlbook.metric import PrototypicalNetwork
 from mlbook.nets import MLP
-
-
-def task(
-    t: int = 2, ways: int = 3, shots: int = 2, queries: int = 4, d: int = 5, seed: int = 0
-) -> tuple[Tensor, ...]:
-    generator = torch.Generator().manual_seed(seed)
-    sx = torch.randn(t, ways * shots, d, dtype=torch.float64, generator=generator)
-    qx = torch.randn(t, queries, d, dtype=torch.float64, generator=generator)
-    sy = torch.stack(
-        [
-            torch.arange(ways).repeat(shots)[torch.randperm(ways * shots, generator=generator)]
-            for _ in range(t)
-        ]
-    )
-    return sx, sy, qx, torch.randint(ways, (t, queries), generator=generator)
 
 
 def network(distance: str = "squared") -> PrototypicalNetwork:
@@ -123,17 +109,7 @@ def test_one_shot_is_matching_with_the_same_distance() -> None:
 @pytest.mark.parametrize("distance", ["squared", "euclidean", "cosine"])
 def test_gradients_by_finite_differences(distance: str) -> None:
     model, (sx, sy, qx, qy) = network(distance), task()
-    parameters = list(model.parameters())
-    analytic = torch.autograd.grad(model.loss(sx, sy, qx, qy), parameters)
-    for p, g in zip(parameters, analytic, strict=True):
-        for i in range(min(p.numel(), 6)):
-            with torch.no_grad():
-                values = []
-                for step in (1e-6, -2e-6):
-                    p.view(-1)[i] += step
-                    values.append(model.loss(sx, sy, qx, qy).item())
-                p.view(-1)[i] += 1e-6
-            assert g.view(-1)[i].item() == pytest.approx((values[0] - values[1]) / 2e-6, abs=1e-6)
+    gradients_agree(model, sx, sy, qx, qy)
 
 
 def test_tasks_at_once_equal_tasks_one_by_one_in_eval_mode() -> None:
@@ -143,13 +119,8 @@ def test_tasks_at_once_equal_tasks_one_by_one_in_eval_mode() -> None:
     model = PrototypicalNetwork(Conv4(hidden=8)).double()
     sx, qx = torch.rand(3, 5, 1, 28, 28).double(), torch.rand(3, 4, 1, 28, 28).double()
     sy = torch.stack([torch.randperm(5) for _ in range(3)])
-    model.embed(qx[0])
-    model.eval()
-    together = model.adapt(sx, sy)(qx)
-    one_by_one = torch.cat(
-        [model.adapt(sx[t : t + 1], sy[t : t + 1])(qx[t : t + 1]) for t in range(3)]
-    )
-    assert torch.allclose(together, one_by_one, atol=1e-12)
+    model.embed(qx[0])  # running statistics of a network that has seen something
+    tasks_are_independent(model, sx, sy, qx)
 
 
 def test_the_support_is_embedded_once() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import oracles
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,20 +18,8 @@ from mlbook.nets import Conv4
 CHANNELS, SIZE = 3, 5  # of the feature maps below: 5 -> 2 -> 1 by the module's two poolings
 
 
-def task(
-    t: int = 2, ways: int = 3, shots: int = 2, queries: int = 4, seed: int = 0
-) -> tuple[Tensor, ...]:
-    generator = torch.Generator().manual_seed(seed)
-    picture = (1, SIZE, SIZE)
-    sx = torch.randn(t, ways * shots, *picture, dtype=torch.float64, generator=generator)
-    qx = torch.randn(t, queries, *picture, dtype=torch.float64, generator=generator)
-    sy = torch.stack(
-        [
-            torch.arange(ways).repeat(shots)[torch.randperm(ways * shots, generator=generator)]
-            for _ in range(t)
-        ]
-    )
-    return sx, sy, qx, torch.randint(ways, (t, queries), generator=generator)
+def task(*args: int, **kwargs: int) -> tuple[Tensor, ...]:
+    return oracles.task(*args, x=(1, SIZE, SIZE), **kwargs)
 
 
 def network(seed: int = 0) -> RelationNetwork:
@@ -289,22 +278,8 @@ def test_any_module_may_compare() -> None:
 
 def test_gradients_by_finite_differences() -> None:
     model, (sx, sy, qx, qy) = network().train(), task()
-    parameters = dict(model.named_parameters())
-    analytic = torch.autograd.grad(model.loss(sx, sy, qx, qy), list(parameters.values()))
-    assert sum(g.abs().max() > 1e-6 for g in analytic) > 10, "little to compare"
-    for (name, p), g in zip(parameters.items(), analytic, strict=True):
-        flat, slope = p.detach().clone().reshape(-1), g.reshape(-1)
-        for i in range(min(len(flat), 6)):
-            values = []
-            for step in (1e-6, -1e-6):
-                moved = flat.clone()
-                moved[i] += step
-                with torch.no_grad():
-                    p.copy_(moved.view(p.shape))
-                    values.append(model.loss(sx, sy, qx, qy).item())
-                    p.copy_(flat.view(p.shape))
-            difference = (values[0] - values[1]) / 2e-6
-            assert slope[i].item() == pytest.approx(difference, abs=1e-6), name
+    gradient = oracles.gradients_agree(model, sx, sy, qx, qy)
+    assert sum(g.abs().max() > 1e-6 for g in gradient.values()) > 10, "little to compare"
 
 
 def test_tasks_at_once_equal_tasks_one_by_one_in_eval_mode() -> None:
@@ -315,11 +290,7 @@ def test_tasks_at_once_equal_tasks_one_by_one_in_eval_mode() -> None:
     sy = torch.stack([torch.arange(5).repeat(2)[torch.randperm(10)] for _ in range(3)])
     for _ in range(3):  # running statistics of a network that has seen something
         model.loss(sx, sy, qx, torch.zeros(3, 4, dtype=torch.long))
-    model.eval()
-    together = model.adapt(sx, sy)(qx)
-    assert together.shape == (3, 4, 5)
-    one_by_one = [model.adapt(sx[t, None], sy[t, None])(qx[t, None]) for t in range(3)]
-    torch.testing.assert_close(together, torch.cat(one_by_one), atol=1e-12, rtol=0)
+    oracles.tasks_are_independent(model, sx, sy, qx)
 
 
 def test_the_networks_of_the_paper_fit_together_and_learn_a_task() -> None:
