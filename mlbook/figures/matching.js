@@ -67,6 +67,14 @@
     const button = make("button", { type: "button", "aria-label": `query ${q + 1} of ${Q}, of class ${y}` }, queries);
     picture(data.query, q, button);
     button.addEventListener("click", () => { state.query = q; draw(); });
+    button.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      state.query = (q + step + Q) % Q;
+      draw();
+      buttons[state.query].focus();
+    });
     return button;
   });
 

@@ -56,6 +56,16 @@
       next = 1 - next;
       show();
     };
+    // an arrow key goes to the neighbour, and takes along what is chosen here
+    button.onkeydown = (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 8, ArrowUp: -8 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const to = (k + step + n) % n, slot = chosen.indexOf(k);
+      if (slot >= 0) chosen[slot] = to;
+      show();
+      buttons[to].focus();
+    };
     $(".sn-grid").append(button);
     return button;
   });
