@@ -50,14 +50,19 @@ def test_pretrained_centroids_by_hand() -> None:
         model.adapt(sx, torch.tensor([[0, 0, 2]]))
 
 
-def test_pretraining_learns_classes_without_episodes() -> None:
+def patterns_in_noise() -> Batches:
+    """Batches of six classes, each one random pattern with noise on it."""
     data = numbered(classes=6, samples=8, side=4)
     generator = torch.Generator().manual_seed(0)
     patterns = torch.randint(0, 200, (6, 1, 1, 4, 4), generator=generator)
     noise = torch.randint(0, 55, (6, 8, 1, 4, 4), generator=generator)
     data.images = (patterns + noise).byte()
+    return Batches(data, size=32)
+
+
+def test_pretraining_learns_classes_without_episodes() -> None:
+    batches = patterns_in_noise()
     torch.manual_seed(0)
-    batches = Batches(data, size=32)
     model = PretrainedCentroids(nn.Sequential(nn.Flatten(), nn.Linear(16, 32)), 32, batches.classes)
     history = fit(
         model,
@@ -67,7 +72,7 @@ def test_pretraining_learns_classes_without_episodes() -> None:
         progress=False,
     )
     assert sum(history.accuracy[-20:]) / 20 > 0.95
-    assert evaluate(model, data.episodes(5, 1, 2), n=50).mean > 0.9
+    assert evaluate(model, batches.data.episodes(5, 1, 2), n=50).mean > 0.9
 
 
 def ridge_task() -> tuple[torch.Tensor, ...]:
@@ -230,16 +235,11 @@ def test_baseline_plus_plus_says_what_is_wrong() -> None:
 
 
 def test_baseline_plus_plus_learns_without_episodes() -> None:
-    data = numbered(classes=6, samples=8, side=4)
-    generator = torch.Generator().manual_seed(0)
-    patterns = torch.randint(0, 200, (6, 1, 1, 4, 4), generator=generator)
-    noise = torch.randint(0, 55, (6, 8, 1, 4, 4), generator=generator)
-    data.images = (patterns + noise).byte()
+    batches = patterns_in_noise()
     torch.manual_seed(0)
-    batches = Batches(data, size=32)
     model = BaselinePlusPlus(nn.Sequential(nn.Flatten(), nn.Linear(16, 32)), 32, batches.classes)
     adam = torch.optim.Adam(model.parameters(), 1e-2)
     history = fit(model, batches, steps=200, optimizer=adam, progress=False)
     assert sum(history.accuracy[-20:]) / 20 > 0.95
     for steps in (0, 20):
-        assert evaluate(model, data.episodes(5, 1, 2), n=50, steps=steps).mean > 0.9
+        assert evaluate(model, batches.data.episodes(5, 1, 2), n=50, steps=steps).mean > 0.9

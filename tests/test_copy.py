@@ -21,6 +21,28 @@ FILES = sorted(
 )
 
 # Learns to tell apart points by their direction; the true direction counts, the length is noise.
+LOOP = """def tasks(t=8, ways=3, shots=1, queries=5):
+    angle = 6.283 * (torch.rand(t, 1) + torch.arange(ways) / ways)
+    def draw(n):
+        a = angle.repeat(1, n)
+        length = 0.2 + 3 * torch.rand(t, n * ways, 1)
+        return length * torch.stack([a.cos(), a.sin()], -1), torch.arange(ways).repeat(t, n)
+    return *draw(shots), *draw(queries)
+def accuracy():
+    model.eval()
+    sx, sy, qx, qy = tasks(200)
+    with torch.no_grad():
+        return (model.adapt(sx, sy)(qx).argmax(-1) == qy).float().mean().item()
+before = accuracy()
+model.train()
+optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+for _ in range(200):
+    optimizer.zero_grad()
+    model.loss(*tasks()).backward()
+    optimizer.step()
+after = accuracy()
+assert after > 0.9 and after > before + 0.05, (before, after)
+"""
 TRAIN = {
     # A direction is described by its cosine and sine; classes of training and test differ.
     "zero_shot": """
@@ -56,28 +78,8 @@ from relation import RelationModule, RelationNetwork
 torch.manual_seed(0)
 embed = torch.nn.Sequential(torch.nn.Linear(2, 128), torch.nn.ReLU(), torch.nn.Unflatten(1, (8, 4, 4)))
 model = RelationNetwork(embed, RelationModule(channels=8, size=4))
-def tasks(t=8, ways=3, shots=1, queries=5):
-    angle = 6.283 * (torch.rand(t, 1) + torch.arange(ways) / ways)
-    def draw(n):
-        a = angle.repeat(1, n)
-        length = 0.2 + 3 * torch.rand(t, n * ways, 1)
-        return length * torch.stack([a.cos(), a.sin()], -1), torch.arange(ways).repeat(t, n)
-    return *draw(shots), *draw(queries)
-def accuracy():
-    model.eval()
-    sx, sy, qx, qy = tasks(200)
-    with torch.no_grad():
-        return (model.adapt(sx, sy)(qx).argmax(-1) == qy).float().mean().item()
-before = accuracy()
-model.train()
-optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-for _ in range(200):
-    optimizer.zero_grad()
-    model.loss(*tasks()).backward()
-    optimizer.step()
-after = accuracy()
-assert after > 0.9 and after > before + 0.05, (before, after)
-""",
+"""
+    + LOOP,
     "matching": """
 import torch  # the points lie around (4, 4), where cosines say little before training
 from matching import MatchingNetwork
@@ -110,52 +112,16 @@ import torch
 from prototypical import PrototypicalNetwork
 torch.manual_seed(0)
 model = PrototypicalNetwork(torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.ReLU(), torch.nn.Linear(32, 8)))
-def tasks(t=8, ways=3, shots=1, queries=5):
-    angle = 6.283 * (torch.rand(t, 1) + torch.arange(ways) / ways)
-    def draw(n):
-        a = angle.repeat(1, n)
-        length = 0.2 + 3 * torch.rand(t, n * ways, 1)
-        return length * torch.stack([a.cos(), a.sin()], -1), torch.arange(ways).repeat(t, n)
-    return *draw(shots), *draw(queries)
-def accuracy():
-    sx, sy, qx, qy = tasks(200)
-    with torch.no_grad():
-        return (model.adapt(sx, sy)(qx).argmax(-1) == qy).float().mean().item()
-before = accuracy()
-optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-for _ in range(200):
-    optimizer.zero_grad()
-    model.loss(*tasks()).backward()
-    optimizer.step()
-after = accuracy()
-assert after > 0.9 and after > before + 0.05, (before, after)
-""",
+"""
+    + LOOP,
     "siamese": """
 import torch
 from siamese import SiameseNetwork
 torch.manual_seed(0)
 net = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.ReLU(), torch.nn.Linear(32, 8))
 model = SiameseNetwork(net, dim=8)
-def tasks(t=8, ways=3, shots=1, queries=5):
-    angle = 6.283 * (torch.rand(t, 1) + torch.arange(ways) / ways)
-    def draw(n):
-        a = angle.repeat(1, n)
-        length = 0.2 + 3 * torch.rand(t, n * ways, 1)
-        return length * torch.stack([a.cos(), a.sin()], -1), torch.arange(ways).repeat(t, n)
-    return *draw(shots), *draw(queries)
-def accuracy():
-    sx, sy, qx, qy = tasks(200)
-    with torch.no_grad():
-        return (model.adapt(sx, sy)(qx).argmax(-1) == qy).float().mean().item()
-before = accuracy()
-optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-for _ in range(200):
-    optimizer.zero_grad()
-    model.loss(*tasks()).backward()
-    optimizer.step()
-after = accuracy()
-assert after > 0.9 and after > before + 0.05, (before, after)
-""",
+"""
+    + LOOP,
 }
 
 
