@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -156,6 +157,94 @@ class BaselinePlusPlus(nn.Module):
         """The embeddings `[T, B, D]` of T tasks of B examples `[T, B, *x]`."""
         z: Tensor = self.embed(x.flatten(0, 1))
         return z.view(*x.shape[:2], -1)
+
+
+class FineTuning(nn.Module):
+    """Transfer learning: train one network on all tasks together, then train it further on a new one.
+
+    For regression the network is kept whole: `fit(model, tasks, steps)` with the tasks that a
+    meta-learner gets, whose points are all thrown together. For classification, with `classes`,
+    the network embeds and one linear layer tells all training classes apart:
+    `fit(model, Batches(train), steps)` with `mlbook.episodes.Batches`; a new task gets a new layer,
+    which starts at zero.
+
+    Args:
+        net: Any network, from `[B, *x]` to predictions `[B, *y]` or, with `classes`, to `[B, D]`.
+            In a new task batch norm uses the running statistics.
+        dim: D, with `classes`.
+        classes: Training classes, `Batches(train).classes`. None for regression.
+        loss: From scores and labels (predictions and targets) to the mean over examples.
+        optimizer: Makes the optimizer of the new task, from parameters.
+        steps: Its steps in a new task, each on the whole support set.
+
+    Source: "fine-tuning" as in Yosinski et al. (2014); the regression baseline of Finn et al.
+    (2017), section 5.1.
+
+    Raises:
+        ValueError: If only one of `dim` and `classes` is given.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        dim: int | None = None,
+        classes: int | None = None,
+        loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+        optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = torch.optim.Adam,
+        steps: int = 50,
+    ) -> None:
+        super().__init__()
+        if (dim is None) != (classes is None):
+            raise ValueError(
+                f"dim={dim}, classes={classes}: give both (classification) or none (regression)"
+            )
+        self.net, self.dim, self.classes = net, dim, classes
+        self.head = nn.Identity() if not dim or not classes else nn.Linear(dim, classes)
+        self.task_loss, self.optimizer, self.steps = loss, optimizer, steps
+        self.metrics: dict[str, Tensor] = {}
+
+    def loss(self, *batch: Tensor) -> Tensor:
+        """The loss on pictures `[B, *x]` with labels `[B]`, or on all points of an episode's tasks."""
+        if len(batch) == 4:
+            support_x, support_y, query_x, query_y = batch
+            x = torch.cat([support_x, query_x], 1).flatten(0, 1)
+            y = torch.cat([support_y, query_y], 1).flatten(0, 1)
+        else:
+            x, y = batch
+        scores = self.head(self.net(x))
+        if not y.is_floating_point():
+            self.metrics["accuracy"] = (scores.detach().argmax(-1) == y).float().mean()
+        return self.task_loss(scores, y)
+
+    def adapt(
+        self, support_x: Tensor, support_y: Tensor, steps: int | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        """Train a copy of the network further on each of T tasks.
+
+        Args:
+            support_x: `[T, S, *x]`.
+            support_y: `[T, S]`, labels 0..N-1, or targets `[T, S, *y]`.
+            steps: As given at the start unless given here; 0 for none.
+
+        Returns:
+            The learner, from `query_x [T, Q, *x]` to scores `[T, Q, N]` or predictions `[T, Q, *y]`.
+        """
+        nets = []
+        for x, y in zip(support_x, support_y, strict=True):
+            net: nn.Module = nn.Sequential(copy.deepcopy(self.net))
+            if self.dim is not None:
+                head = nn.Linear(self.dim, int(support_y.max()) + 1).to(x.device)
+                nn.init.zeros_(head.weight)
+                nn.init.zeros_(head.bias)
+                net.append(head)  # type: ignore[operator]
+            optimizer = self.optimizer(net.parameters())
+            with torch.enable_grad():  # also where `evaluate` has turned gradients off
+                for _ in range(self.steps if steps is None else steps):
+                    optimizer.zero_grad()
+                    self.task_loss(net(x), y).backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+            nets.append(net)
+        return lambda query_x: torch.stack([net(x) for net, x in zip(nets, query_x, strict=True)])
 
 
 class RidgeAttributes(nn.Module):
