@@ -233,7 +233,8 @@ class FineTuning(nn.Module):
         for x, y in zip(support_x, support_y, strict=True):
             net: nn.Module = nn.Sequential(copy.deepcopy(self.net))
             if self.dim is not None:
-                head = nn.Linear(self.dim, int(support_y.max()) + 1).to(x.device)
+                head = nn.Linear(self.dim, int(support_y.max()) + 1)
+                head.to(next(self.head.parameters()))
                 nn.init.zeros_(head.weight)
                 nn.init.zeros_(head.bias)
                 net.append(head)  # type: ignore[operator]

@@ -152,7 +152,10 @@ def show_episode(episode: Episode, task: int = 0, columns: int | None = None) ->
 
 
 def history(record: History) -> Figure:
-    """Draw loss and accuracy over the steps of a training run, smoothed, with the validations as dots."""
+    """Draw loss and accuracy over the steps of a training run, smoothed, with the validations as dots.
+
+    Where a method reports its accuracy before adapting, that is drawn too.
+    """
     import matplotlib.pyplot as plt
 
     curves = [("loss", record.loss)]
@@ -166,6 +169,14 @@ def history(record: History) -> Figure:
         ax.plot(y, color=COLORS["sky"], linewidth=0.6, alpha=0.6)
         ax.plot(range(window - 1, len(y)), smooth, color=COLORS["blue"])
         ax.set(title=name, xlabel="step", ylim=(0, None if name == "loss" else 1.02))
+        before = record.metrics.get("accuracy before", [])
+        if name == "accuracy" and before:  # the same network on tasks that it has not adapted to
+            start = torch.tensor(before, dtype=torch.float64)
+            start = start.unfold(0, window, 1).mean(-1)
+            ax.plot(range(window - 1, len(y)), start, color=COLORS["grey"])
+            for text, line, side in (("before adapting", start, 9), ("after", smooth, -22)):
+                ax.annotate(text, (len(y) - 1, line[-1]), (0, side), textcoords="offset points",
+                            ha="right", color=COLORS["grey" if line is start else "blue"])  # fmt: skip
         if name == "accuracy" and record.validation:
             steps, means, halves = zip(*record.validation, strict=True)
             ax.errorbar(steps, means, halves, fmt="o", color=COLORS["amber"], markersize=4)

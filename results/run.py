@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from comparison import comparison
@@ -26,6 +26,7 @@ from mlbook import Result, evaluate, fit, load
 from mlbook.data.files import atomic, write_tensors
 from mlbook.metric import PrototypicalNetwork
 from mlbook.nets import Conv4
+from mlbook.optimization import Reptile
 from mlbook.pretrained import MODELS
 
 HERE = Path(__file__).parent
@@ -64,47 +65,95 @@ class Stage(NamedTuple):
 
 
 def train_and_ship(
-    name: str, model: nn.Module, stages: list[Stage], paper: dict[str, float], start: str = ""
+    name: str,
+    model: nn.Module,
+    stages: list[Stage],
+    paper: dict[str, float],
+    start: str = "",
+    net: str = "Conv4-64",
+    validate: tuple[int, int] = (20, 5),
+    test: dict[str, Any] | None = None,
 ) -> None:
-    """Train stage by stage, measure the settings of which the paper's accuracy (%) is given, keep the weights."""
-    train, val, test = load("omniglot").split("characters", seed=0)
+    """Train stage by stage, measure the settings of which the paper's accuracy (%) is given, keep the weights.
+
+    Validation has so many ways and queries a class. Gradient-based methods are measured as `test` says, which
+    `adapt` is given; their batch norm takes its statistics from the queries of a task (transductive), and
+    beside that figure stands the one where each query passes alone with the support set (inductive).
+    """
+    train, val, test_set = load("omniglot").split("characters", seed=0)
     method, seconds, validation = name.removesuffix("_5_shot"), 0.0, []
+    reptile = isinstance(model, Reptile)
     for i, (ways, shots, queries, tasks, steps, rate, falls) in enumerate(stages):
+        fall = linear if reptile else half_cosine
         history = fit(
             model,
             train.episodes(ways, shots, queries, tasks, seed=i),
             steps=steps,
-            optimizer=torch.optim.Adam(model.parameters(), lr=rate),
-            schedule=(lambda k, n=steps: 0.5 * (1 + math.cos(math.pi * k / n))) if falls else None,
-            validate=val.episodes(20, shots, queries=5, rotations=True),
+            optimizer=(torch.optim.SGD if reptile else torch.optim.Adam)(
+                model.parameters(), lr=rate
+            ),
+            schedule=(lambda k, n=steps, fall=fall: fall(k / n)) if falls else None,
+            validate=val.episodes(validate[0], min(shots, 5), validate[1], rotations=True),
             validate_every=1500,
             validate_tasks=100,
             checkpoint=HERE / "runs" / f"{name}_{i}.safetensors",
             checkpoint_every=250,
         )
         seconds, validation = seconds + history.seconds, [*validation, history.validation]
-    halves = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    # Adam's squared gradients, which Reptile keeps, are too small for half precision
+    halves = {
+        k: v.half() if v.is_floating_point() and not k.startswith("v_") else v
+        for k, v in model.state_dict().items()
+    }
     model.load_state_dict(halves)  # what is measured is what is shipped
+    statistics = (
+        "running batch-norm statistics at meta-test (inductive)"
+        if test is None
+        else f"{test['steps']} inner steps at meta-test, all queries of a task in one batch (transductive); "
+        "inductive: each query alone with the support set"
+    )
+    outer = "SGD" if reptile else "Adam"
     protocol = (
         "Omniglot 'characters' split, seed 0 (1100/100/423 characters); 28x28; classes turned by "
-        f"multiples of 90 degrees in training and at meta-test; Conv4-64; {start}"
+        f"multiples of 90 degrees in training and at meta-test; {net}; {start}"
         + "; then ".join(
             f"{s.steps:,} steps of {s.tasks} {s.ways}-way {s.shots}-shot tasks with {s.queries} queries "
-            f"a class, Adam at {s.rate:g}{', half-cosine to 0' if s.falls else ''}"
+            f"a class, {outer} at {s.rate:g}"
+            + (f", {'linearly' if reptile else 'half-cosine'} to 0" if s.falls else "")
             for s in stages
         )
-        + "; running batch-norm statistics at meta-test (inductive)"
+        + f"; {statistics}"
     )
     for setting, published in paper.items():
         ways, shots = (int(n) for n in setting.removesuffix("s").split("w"))
         queries = 15 if ways == 5 else 5
-        tasks = test.episodes(ways, shots, queries, rotations=True, seed=1)
+        tasks = test_set.episodes(ways, shots, queries, rotations=True, seed=1)
         training = {"seed": 0, "stages": [s._asdict() for s in stages], "validation": validation}
         training |= {"steps": sum(s.steps for s in stages), "seconds": round(seconds)}
         task = {"ways": ways, "shots": shots, "queries": queries, "weights": name}
-        result = evaluate(model, tasks, n=1000)
+        if test is not None:
+            few = test_set.episodes(ways, shots, 5, rotations=True, seed=1)
+            alone = evaluate(model, few, n=1000, transductive=False, **test)
+            task["test"] = test
+            task["inductive"] = {
+                "accuracy": round(100 * alone.mean, 3),
+                "interval": round(100 * alone.interval, 3),
+                "episodes": alone.n,
+                "queries": 5,
+            }
+        result = evaluate(model, tasks, n=1000, **(test or {}))
         record(method, setting, result, paper=published, protocol=protocol, **task, **training)
     write_tensors(WEIGHTS / f"{name}.safetensors", halves, {"method": method, "protocol": protocol})
+
+
+def half_cosine(done: float) -> float:
+    """From 1 to 0 as the share of the steps that are done goes from 0 to 1."""
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def linear(done: float) -> float:
+    """The same along a line."""
+    return 1 - done
 
 
 def fresh(name: str) -> nn.Module:
@@ -145,6 +194,32 @@ def relation() -> None:
     train_and_ship("relation_5_shot", model, more, {"5w5s": 99.8, "20w5s": 99.1}, start)
 
 
+GRADIENT = {"net": "Conv4-32 with a linear layer", "validate": (5, 15)}
+
+
+def maml() -> None:
+    """MAML, one network for 1 shot and, trained further, one for 5; the paper's figures are those of its table 1."""
+    model, test = fresh("maml"), {"steps": 10}
+    stages = [Stage(5, 1, 5, 4, 24000, 3e-3)]
+    train_and_ship("maml", model, stages, {"5w1s": 98.7}, test=test, **GRADIENT)
+    more, start = [Stage(5, 5, 5, 4, 4000, 1e-3)], "from the weights for 1 shot on, "
+    train_and_ship("maml_5_shot", model, more, {"5w5s": 99.9}, start, test=test, **GRADIENT)
+
+
+def first_order_maml() -> None:
+    """First-order MAML, one network for both; the figures are those of Nichol et al. (2018), table 2."""
+    stages, paper = [Stage(5, 1, 5, 4, 14000, 3e-3)], {"5w1s": 98.3, "5w5s": 99.2}
+    model = fresh("first_order_maml")
+    train_and_ship("first_order_maml", model, stages, paper, test={"steps": 10}, **GRADIENT)
+
+
+def reptile() -> None:
+    """Reptile, one network for both; the paper's figures (inductive) are those of its table 2."""
+    stages = [Stage(5, 10, 0, 5, 7000, 1.0)]
+    paper = {"5w1s": 95.39, "5w5s": 98.90}
+    train_and_ship("reptile", fresh("reptile"), stages, paper, test={"steps": 50}, **GRADIENT)
+
+
 def first() -> None:
     """The lines on the book's first page, run as they stand there."""
     train, _, test = load("omniglot").split("characters", seed=0)
@@ -158,10 +233,13 @@ def first() -> None:
 METHODS: dict[str, Callable[[], None]] = {
     "comparison": comparison,
     "first": first,
+    "first_order_maml": first_order_maml,
+    "maml": maml,
     "matching": matching,
     "prototypical": prototypical,
     "prototypical_sweep": prototypical_sweep,
     "relation": relation,
+    "reptile": reptile,
     "siamese": siamese,
     "how_many_tasks": how_many_tasks,
 }

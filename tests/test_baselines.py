@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import nn
 from mlbook import evaluate, fit
 from mlbook.baselines import (
     BaselinePlusPlus,
+    FineTuning,
     NearestNeighbour,
     PretrainedCentroids,
     RidgeAttributes,
@@ -243,3 +245,107 @@ def test_baseline_plus_plus_learns_without_episodes() -> None:
     assert sum(history.accuracy[-20:]) / 20 > 0.95
     for steps in (0, 20):
         assert evaluate(model, batches.data.episodes(5, 1, 2), n=50, steps=steps).mean > 0.9
+
+
+def small_network(norm: bool = False) -> nn.Module:
+    torch.manual_seed(0)
+    middle: list[nn.Module] = [nn.BatchNorm1d(6)] if norm else []
+    return nn.Sequential(nn.Linear(4, 6), *middle, nn.Tanh(), nn.Linear(6, 5)).double()
+
+
+def test_fine_tuning_trains_on_episodes_and_on_batches() -> None:
+    """On the points of all tasks of an episode together, or on a batch of training classes."""
+    _, sx, _, qx = cosine_classifier()
+    net = small_network()
+    regression = FineTuning(net, loss=nn.functional.mse_loss)
+    target, query_target = (torch.randn(*x.shape[:2], 5).double() for x in (sx, qx))
+    x = torch.cat([sx[0], qx[0], sx[1], qx[1]])
+    y = torch.cat([target[0], query_target[0], target[1], query_target[1]])
+    expected = (net(x) - y).square().mean().item()
+    assert regression.loss(sx, target, qx, query_target).item() == pytest.approx(
+        expected, abs=1e-12
+    )
+    assert regression.loss(x, y).item() == pytest.approx(expected, abs=1e-12)
+    assert not regression.metrics
+    model = FineTuning(net, 5, 7).double()
+    labels = torch.tensor([6, 0, 3, 3, 1, 2, 5, 4])
+    scores = model.head(net(sx[0]))
+    picked = scores.log_softmax(-1)[torch.arange(8), labels]
+    assert model.loss(sx[0], labels).item() == pytest.approx(-picked.mean().item(), abs=1e-12)
+    right = (scores.argmax(-1) == labels).double().mean().item()
+    assert model.metrics["accuracy"].item() == pytest.approx(right)
+    model.loss(sx[0], labels).backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("classify", [True, False])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_fine_tuning_is_an_explicit_loop_on_a_copy(classify: bool, optimizer: str) -> None:
+    _, sx, sy, qx = cosine_classifier()
+    net = small_network(norm=True)
+    net(3 * torch.randn(50, 4).double())  # running statistics of a network that has seen something
+    if optimizer == "sgd":
+        make = lambda p: torch.optim.SGD(p, 0.1, momentum=0.9)  # noqa: E731
+    else:
+        make = lambda p: torch.optim.Adam(p, 0.03)  # noqa: E731
+    if classify:
+        model = FineTuning(net, 5, 7, optimizer=make, steps=9).double().eval()
+        y, loss = sy, nn.functional.cross_entropy
+    else:
+        y, loss = torch.randn(2, 8, 5).double(), nn.functional.mse_loss
+        model = FineTuning(net, loss=loss, optimizer=make, steps=9).eval()
+    before = copy.deepcopy(model.state_dict())
+    for steps in (None, 0, 1, 20):
+        with torch.no_grad():
+            scores = model.adapt(sx, y, steps=steps)(qx)
+        for t in range(2):
+            body = copy.deepcopy(net).eval()
+            w, b = (
+                torch.zeros(*s, dtype=torch.float64, requires_grad=True) for s in ((3, 5), (3,))
+            )
+            learned = [*body.parameters(), *((w, b) if classify else ())]
+            u = make(learned)
+            answer = lambda x, body=body, w=w, b=b: body(x) @ w.T + b if classify else body(x)  # noqa: E731
+            for _ in range(9 if steps is None else steps):
+                u.zero_grad()
+                loss(answer(sx[t]), y[t]).backward()
+                u.step()
+            torch.testing.assert_close(scores[t], answer(qx[t]).detach(), atol=1e-12, rtol=0)
+        assert not scores.requires_grad
+    assert not (classify and model.adapt(sx, y, steps=0)(qx).any()), "the new layer starts at zero"
+    # the model is left as it was: its weights, its gradients, its statistics
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_fine_tuning_in_training_mode_leaves_the_statistics_too() -> None:
+    _, sx, sy, qx = cosine_classifier()
+    model = FineTuning(small_network(norm=True), 5, 7).double().train()
+    before = copy.deepcopy(model.state_dict())
+    model.adapt(sx, sy, steps=3)(qx)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_fine_tuning_transfers_to_new_classes() -> None:
+    batches = patterns_in_noise()
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 32), nn.ReLU())
+    model = FineTuning(net, 32, batches.classes)
+    adam = torch.optim.Adam(model.parameters(), 1e-2)
+    history = fit(model, batches, steps=100, optimizer=adam, progress=False)
+    assert sum(history.accuracy[-20:]) / 20 > 0.95
+    for ways in (2, 5):
+        episodes = batches.data.episodes(ways, 1, 2)
+        sx, sy, qx, _ = episodes[0]
+        assert model.adapt(sx, sy)(qx).shape == (1, 2 * ways, ways)
+        untouched = evaluate(model, episodes, n=10, steps=0).mean
+        assert untouched == pytest.approx(
+            1 / ways
+        )  # all scores are 0, and the first class is as good as any
+        assert evaluate(model, episodes, n=10).mean > 0.9
+
+
+def test_fine_tuning_needs_both_or_none() -> None:
+    for arguments in ({"dim": 5}, {"classes": 7}):
+        with pytest.raises(ValueError, match="give both"):
+            FineTuning(nn.Identity(), **arguments)

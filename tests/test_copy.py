@@ -43,7 +43,18 @@ for _ in range(200):
 after = accuracy()
 assert after > 0.9 and after > before + 0.05, (before, after)
 """
+# The same, by gradient steps that are too small for a network that has learned nothing.
+NET = """import torch
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.ReLU(), torch.nn.Linear(32, 3))
+"""
 TRAIN = {
+    "maml": NET + "from maml import MAML\nmodel = MAML(net, inner_lr=0.1)\n" + LOOP,
+    "anil": NET + "from anil import ANIL\nmodel = ANIL(net[:2], net[2], inner_lr=0.1)\n" + LOOP,
+    "meta_sgd": NET + "from meta_sgd import MetaSGD\nmodel = MetaSGD(net)\n" + LOOP,
+    "reptile": NET
+    + "from reptile import Reptile\nmodel = Reptile(net, inner_lr=0.01, steps=3, batch=6)\n"
+    + LOOP,
     # A direction is described by its cosine and sine; classes of training and test differ.
     "zero_shot": """
 import torch

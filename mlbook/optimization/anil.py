@@ -15,7 +15,7 @@ class ANIL(nn.Module):
 
     With a body f_θ, a head h_w, and tasks of a support set S_i and a query set Q_i::
 
-        w_i     = w - α ∇_w L(h_w ∘ f_θ, S_i)                the inner loop, `steps` times  (section 4.1)
+        w_i     = w - α ∇_w L(h_w ∘ f_θ, S_i)                the inner loop, `steps` times    (section 4)
         J(θ, w) = mean over i of L(h_{w_i} ∘ f_θ, Q_i)       what the outer loop minimises
 
     The support set is embedded once, and the second derivatives are those of the head alone: hence
@@ -72,8 +72,8 @@ class ANIL(nn.Module):
         Raises:
             FloatingPointError: If a step leads to parameters that are not finite.
         """
-        steps = self.steps if steps is None else steps
-        w = self.inner_loop(self.f(support_x), support_y, steps)
+        z, steps = self.f(support_x), self.steps if steps is None else steps
+        w = self.inner_loop(z, support_y, steps)
 
         def alone(query_x: Tensor) -> Tensor:
             each = (torch.cat([support_x, x[:, None]], 1) for x in query_x.unbind(1))
@@ -88,31 +88,31 @@ class ANIL(nn.Module):
         w = self.inner_loop(self.f(support_x), support_y, self.steps, create_graph=True)
         scores = self.h(w, self.f(query_x))
         if not query_y.is_floating_point():
-            self.metrics["accuracy"] = (scores.detach().argmax(-1) == query_y).float().mean()
+            self.metrics["accuracy"] = (scores.argmax(-1) == query_y).float().mean()
         return vmap(self.inner_loss)(scores, query_y).mean()
 
+    @torch.enable_grad()  # also where `evaluate` has turned gradients off
     def inner_loop(
         self, z: Tensor, y: Tensor, steps: int, create_graph: bool = False
     ) -> dict[str, Tensor]:
         """Adapt to embedded support sets z `[T, S, D]`, y: all w_i, by name `[T, *p]`."""
-        w = {k: p.expand(len(z), *p.shape) for k, p in self.head.named_parameters()}
-        with torch.enable_grad():  # also where `evaluate` has turned gradients off
-            for step in range(steps):
-                # the sum over tasks, which do not know of each other
-                loss, p = vmap(self.inner_loss)(self.h(w, z), y).sum(), list(w.values())
-                g = torch.autograd.grad(loss, p, create_graph=create_graph)
-                p = [p - self.inner_lr * g for p, g in zip(p, g, strict=True)]
-                w = dict(zip(w, p, strict=True))
-                if not all(p.isfinite().all() for p in w.values()):
-                    raise FloatingPointError(
-                        f"inner step {step + 1} left no finite parameters: lower inner_lr={self.inner_lr}"
-                    )
+        learned = {k: p for k, p in self.head.named_parameters() if p.requires_grad}
+        w = {k: p.expand(len(z), *p.shape) for k, p in learned.items()}
+        for s in range(1, steps + 1):
+            scores = self.h(w, z)
+            if s == 1 and not y.is_floating_point():  # w has learned nothing of these tasks
+                self.metrics["accuracy before"] = (scores.argmax(-1) == y).float().mean()
+            loss = vmap(self.inner_loss)(scores, y).sum()  # over tasks: each has its own w_i
+            p = list(w.values())
+            g = torch.autograd.grad(loss, p, create_graph=create_graph, materialize_grads=True)
+            w = {k: p - self.inner_lr * g for k, p, g in zip(w, p, g, strict=True)}
+            if not torch.stack([p.detach().sum() for p in w.values()]).isfinite().all():
+                raise FloatingPointError(f"inner step {s} diverged: lower inner_lr={self.inner_lr}")
         return w
 
     def h(self, w: dict[str, Tensor], z: Tensor) -> Tensor:
         """The scores `[T, B, N]` of embeddings z `[T, B, D]`, those of task i under w_i."""
-        scores: Tensor = vmap(lambda w, z: functional_call(self.head, w, (z,)))(w, z)
-        return scores
+        return vmap(functional_call, (None, 0, 0), randomness="different")(self.head, w, z)  # type: ignore[no-any-return]
 
     def f(self, x: Tensor) -> Tensor:
         """The embeddings `[T, B, D]` of x `[T, B, *x]`, task by task: batch norm keeps them apart."""

@@ -15,7 +15,7 @@ class MAML(nn.Module):
 
     With a network f_θ and tasks T_i, each of a support set S_i and a query set Q_i::
 
-        θ_i  = θ - α ∇_θ L(f_θ, S_i)             the inner loop, `steps` times        (equation 1)
+        θ_i  = θ - α ∇_θ L(f_θ, S_i)             the inner loop, `steps` times      (section 2.2)
         J(θ) = mean over i of L(f_{θ_i}, Q_i)    what the outer loop minimises      (algorithm 2)
 
     ∇J passes through the inner gradient and so contains second derivatives of L. First-order MAML
@@ -35,9 +35,14 @@ class MAML(nn.Module):
     """
 
     def __init__(
-        self, net: nn.Module, inner_lr: float = 0.4, steps: int = 1, first_order: bool = False,
-        loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy, vectorize: bool | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        net: nn.Module,
+        inner_lr: float = 0.4,
+        steps: int = 1,
+        first_order: bool = False,
+        loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+        vectorize: bool | None = None,
+    ) -> None:
         super().__init__()
         if steps < 1:
             raise ValueError(f"steps={steps}: the inner loop needs at least 1")
@@ -66,7 +71,7 @@ class MAML(nn.Module):
         Raises:
             FloatingPointError: If a step leads to parameters that are not finite.
         """
-        theta, _ = self.inner_loop(support_x, support_y, self.steps if steps is None else steps)
+        theta = self.inner_loop(support_x, support_y, self.steps if steps is None else steps)
 
         def alone(query_x: Tensor) -> Tensor:
             each = (torch.cat([support_x, x[:, None]], 1) for x in query_x.unbind(1))
@@ -78,43 +83,36 @@ class MAML(nn.Module):
         self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor
     ) -> Tensor:
         """J, a scalar, for queries with labels `query_y [T, Q]` or targets `[T, Q, *y]`."""
-        theta, before = self.inner_loop(support_x, support_y, self.steps, not self.first_order)
-        after = self.f(theta, query_x)
+        theta = self.inner_loop(support_x, support_y, self.steps, not self.first_order)
+        scores = self.f(theta, query_x)
         if not query_y.is_floating_point():
-            # θ has seen as little of the support set as of the queries
-            self.metrics["accuracy before"] = (before.argmax(-1) == support_y).float().mean()
-            self.metrics["accuracy"] = (after.detach().argmax(-1) == query_y).float().mean()
-        return vmap(self.inner_loss)(after, query_y).mean()
+            self.metrics["accuracy"] = (scores.argmax(-1) == query_y).float().mean()
+        return vmap(self.inner_loss)(scores, query_y).mean()
 
+    @torch.enable_grad()  # also where `evaluate` has turned gradients off
     def inner_loop(
         self, x: Tensor, y: Tensor, steps: int, create_graph: bool = False
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Adapt to support sets x, y: all θ_i, by name `[T, *p]`, and the scores of x under θ itself."""
-        names, start = self.net.named_parameters(), torch.empty(0)
-        theta = {k: p.expand(len(x), *p.shape) for k, p in names if p.requires_grad}
-        with torch.enable_grad():  # also where `evaluate` has turned gradients off
-            for step in range(steps):
-                scores = self.f(theta, x)
-                start = scores.detach() if step == 0 else start
-                # the sum over tasks, which do not know of each other
-                loss, p = vmap(self.inner_loss)(scores, y).sum(), list(theta.values())
-                g = torch.autograd.grad(loss, p, create_graph=create_graph, materialize_grads=True)
-                p = [p - self.inner_lr * g for p, g in zip(p, g, strict=True)]
-                theta = dict(zip(theta, p, strict=True))
-                if not torch.stack([p.detach().sum() for p in p]).isfinite().all():
-                    raise FloatingPointError(
-                        f"inner step {step + 1} diverged: lower inner_lr={self.inner_lr}"
-                    )
-        return theta, start
+    ) -> dict[str, Tensor]:
+        """Adapt to support sets x `[T, S, *x]`, y: all θ_i, by name `[T, *p]`."""
+        learned = {k: p for k, p in self.net.named_parameters() if p.requires_grad}
+        theta = {k: p.expand(len(x), *p.shape) for k, p in learned.items()}
+        for s in range(1, steps + 1):
+            scores = self.f(theta, x)
+            if s == 1 and not y.is_floating_point():  # θ has learned nothing of these tasks
+                self.metrics["accuracy before"] = (scores.argmax(-1) == y).float().mean()
+            loss = vmap(self.inner_loss)(scores, y).sum()  # over tasks: each has its own θ_i
+            p = list(theta.values())
+            g = torch.autograd.grad(loss, p, create_graph=create_graph, materialize_grads=True)
+            theta = {k: p - self.inner_lr * g for k, p, g in zip(theta, p, g, strict=True)}
+            if not torch.stack([p.detach().sum() for p in theta.values()]).isfinite().all():
+                raise FloatingPointError(f"inner step {s} diverged: lower inner_lr={self.inner_lr}")
+        return theta
 
     def f(self, theta: dict[str, Tensor], x: Tensor) -> Tensor:
         """The scores `[T, B, N]` of x `[T, B, *x]`, those of task i under θ_i."""
-
-        def call(theta: dict[str, Tensor], x: Tensor) -> Tensor:
-            return functional_call(self.net, theta, (x,))  # type: ignore[no-any-return]
-
-        convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in self.net.modules())
-        if not (convolves and x.device.type == "cpu") if self.vectorize is None else self.vectorize:
-            return vmap(call, randomness="different")(theta, x)
-        each = zip(*(p.unbind() for p in theta.values()), strict=True)
-        return torch.stack(list(map(call, (dict(zip(theta, p, strict=True)) for p in each), x)))
+        kernels = any(p.dim() > 2 for p in self.net.parameters())  # a convolution's, frozen or not
+        if self.vectorize or (self.vectorize is None and not (kernels and x.is_cpu)):
+            return vmap(functional_call, (None, 0, 0), randomness="different")(self.net, theta, x)  # type: ignore[no-any-return]
+        p = {k: p.unbind() for k, p in theta.items()}
+        each = [functional_call(self.net, {k: p[k][i] for k in p}, x_i) for i, x_i in enumerate(x)]
+        return torch.stack(each)
