@@ -129,9 +129,10 @@ notebooks: env-test  ## run the notebooks and store their outputs (NOTEBOOKS="..
 results: env-test  ## train and measure what is shipped; resumable (METHOD=...)
 	@$(PY) results/run.py $(METHOD)
 
-benchmarks: env-test  ## speed and size, side by side with peers; easyfsl takes part where it is installed
+benchmarks: env-test  ## speed and size, side by side with peers; those that are installed take part
 	@$(PY) benchmarks/prototypical.py
 	@$(PY) benchmarks/metric.py
+	@$(PY) benchmarks/maml.py
 	@$(PY) benchmarks/imports.py
 	@$(PY) benchmarks/data.py
 

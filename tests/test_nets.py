@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.func import functional_call, vmap
 
 from mlbook.nets import MLP, Conv4
 
@@ -52,6 +53,80 @@ def test_conv4_equals_the_usual_order(
     grads = torch.autograd.grad(out.square().sum(), list(net.parameters()))
     wanted = torch.autograd.grad(expected.square().sum(), list(net.parameters()))
     assert all(torch.allclose(a, b, atol=1e-8) for a, b in zip(grads, wanted, strict=True))
+
+
+BATCH_STATISTICS = [
+    ({}, (5, 1, 28, 28)),
+    ({"pools": 0, "stride": 2}, (5, 1, 28, 28)),
+    ({"in_channels": 3, "pools": 1}, (3, 3, 13, 18)),
+    ({"pools": 2, "flatten": False}, (1, 1, 28, 28)),
+    ({"pools": 0, "stride": 2}, (1, 1, 28, 28)),
+    ({}, (1, 1, 28, 28)),
+]
+
+
+def small(options: dict[str, int], seed: int = 0) -> Conv4:
+    """A network in double precision whose batch norms have weights of both signs."""
+    torch.manual_seed(seed)
+    net = Conv4(hidden=4, track_running_stats=False, **options).double()  # type: ignore[arg-type]
+    for name, p in net.named_parameters():
+        if ".1." in name:  # of a batch norm
+            torch.nn.init.normal_(p)
+    return net
+
+
+@pytest.mark.parametrize(("options", "shape"), BATCH_STATISTICS)
+def test_statistics_of_the_batch_to_the_second_derivative(
+    options: dict[str, int], shape: tuple[int, ...]
+) -> None:
+    net = small(options)
+    x = torch.rand(shape, dtype=torch.float64, requires_grad=True)
+    names, p = zip(*net.named_parameters(), strict=True)
+    biases = [i for i, name in enumerate(names) if name.endswith(".0.bias")]
+    sides = []
+    for maps in (net.normalised_by_batch(x), usual(net, x)):
+        g = torch.autograd.grad(maps.square().sum(), (x, *p), create_graph=True)
+        h = torch.autograd.grad(sum(g.square().sum() for g in g), (x, *p), materialize_grads=True)
+        sides.append([maps, *g, *h])
+    assert all(torch.allclose(a, b, rtol=1e-8, atol=1e-8) for a, b in zip(*sides, strict=True))
+    assert not any(sides[0][2 + i].any() for i in biases)  # batch norm cancels them: exactly 0
+
+
+@pytest.mark.parametrize(("options", "shape"), BATCH_STATISTICS)
+def test_vmap_gives_what_a_loop_gives(options: dict[str, int], shape: tuple[int, ...]) -> None:
+    net = small(options)
+    each = [{k: p.detach() for k, p in small(options, i).named_parameters()} for i in range(3)]
+    stacked = {k: torch.stack([p[k] for p in each]).requires_grad_() for k in each[0]}
+    x = torch.rand(3, *shape, dtype=torch.float64)
+    at_once = vmap(functional_call, (None, 0, 0))(net, stacked, x)
+    p = [{k: p[i] for k, p in stacked.items()} for i in range(3)]
+    one_by_one = torch.stack([functional_call(net, p, x) for p, x in zip(p, x, strict=True)])
+    assert torch.allclose(at_once, one_by_one, atol=1e-10)
+    sides = [
+        torch.autograd.grad(z.square().sum(), list(stacked.values())) for z in (at_once, one_by_one)
+    ]
+    assert all(torch.allclose(a, b, atol=1e-8) for a, b in zip(*sides, strict=True))
+
+
+def test_an_adapted_network_stays_channels_last() -> None:
+    net, seen = small({}), []
+    for block in net.blocks:
+        block[2].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))  # type: ignore[index]
+    x = torch.rand(5, 1, 28, 28, dtype=torch.float64)
+    loss = net(x).square().sum()
+    g = torch.autograd.grad(loss, list(net.parameters()), create_graph=True)
+    adapted = {k: p - 0.1 * g for (k, p), g in zip(net.named_parameters(), g, strict=True)}
+    functional_call(net, adapted, x)
+    assert len(seen) == 8
+    assert all(maps.is_contiguous(memory_format=torch.channels_last) for maps in seen)
+    assert not any(maps.is_contiguous() for maps in seen)
+
+
+def test_statistics_of_pictures_that_are_all_the_same() -> None:
+    net = Conv4(hidden=4, track_running_stats=False)
+    x = torch.ones(3, 1, 28, 28, requires_grad=True)
+    assert torch.allclose(net(x), usual(net, x).flatten(1), atol=1e-4)
+    assert torch.autograd.grad(net(x).sum(), x)[0].isfinite().all()
 
 
 def test_max_pooling_and_relu_commute_to_the_bit() -> None:
