@@ -105,7 +105,7 @@
     @media (max-width: 480px) { .tr .tr-table :is(th, td) { padding-right: 0.7rem; } }
     :where(.tr) button { font: inherit; color: inherit; background: var(--tr-wash); border: 1px solid var(--tr-line); border-radius: 6px; padding: 0.3rem 0.75rem; min-height: 2rem; cursor: pointer; }
     :where(.tr) button[aria-pressed="true"] { background: var(--tr-blue); color: var(--tr-paper); border-color: var(--tr-blue); }
-    .tr button:disabled { opacity: 0.4; cursor: default; }
+    .tr button:disabled { border-style: dashed; cursor: default; }
   `);
   const bar = make("div", { class: "tr-bar" }, root);
   const presets = make("div", { class: "tr-presets", role: "group", "aria-label": "shapes of the two losses" }, bar);
