@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from comparison import entry
 from machine import hardware
 from torch import Tensor, nn
 
-from mlbook import Result, evaluate, fit, load
+from mlbook import evaluate, fit, load
 from mlbook.baselines import PretrainedCentroids
 from mlbook.data.files import atomic
 from mlbook.episodes import Batches
@@ -51,17 +52,6 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {  # from the number of training
     "prototypical": lambda n: PrototypicalNetwork(Conv4(hidden=32), scale=0.05),
     "pretrained": lambda n: PretrainedCentroids(Conv4(hidden=32), 32, n),
 }
-
-
-def entry(result: Result, asked: int) -> dict[str, Any]:
-    """Accuracy and half its 95 % interval in percent, and the right answers of every task, in order."""
-    right = (result.values * asked).round().long().tolist()
-    return {
-        "accuracy": round(100 * result.mean, 3),
-        "interval": round(100 * result.interval, 3),
-        "asked": asked,
-        "right": " ".join(map(str, right)),
-    }
 
 
 class NIL(nn.Module):
@@ -137,11 +127,14 @@ def measure(name: str, seed: int) -> None:
     for shots, n in ((1, EPISODES), (5, EPISODES // 3)):
         tasks = test.episodes(5, shots, 15, rotations=True, seed=1)
         result = evaluate(model, tasks, n)
-        results[f"5w{shots}s"] = entry(result, 75)
+        results[f"5w{shots}s"] = {**entry(result, 75), "asked": 75}
         print(f"{name} seed {seed}, {shots} shots: {result}, {seconds:.0f} s", flush=True)
     for label, variant in what_adapts(model).items():
         tasks = test.episodes(5, 1, 15, rotations=True, seed=1)
-        results[f"5w1s_{label}"] = entry(evaluate(variant, tasks, EPISODES // 3), 75)
+        results[f"5w1s_{label}"] = {
+            **entry(evaluate(variant, tasks, EPISODES // 3), 75),
+            "asked": 75,
+        }
     statistics = (
         "running batch-norm statistics at meta-test (inductive)"
         if name in ("prototypical", "pretrained")

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from comparison import entry as entry_of
 from comparison import table
 from machine import hardware
 from torch import nn
 
-from mlbook import Dataset, Episode, Episodes, evaluate, fit, load, load_pretrained
+from mlbook import Dataset, Episode, Episodes, Result, evaluate, fit, load, load_pretrained
 from mlbook.baselines import FineTuning, PretrainedCentroids
 from mlbook.data.files import atomic
 from mlbook.episodes import Batches
@@ -219,13 +220,8 @@ def choose(name: str, model: Any, val: Dataset, shots: int) -> dict[str, Any]:
 
 
 def entry(right: list[int]) -> dict[str, Any]:
-    """Accuracy and half its 95 % interval in percent, and the right answers of every task, in order."""
-    share = torch.tensor(right).double() / (5 * QUERIES)
-    return {
-        "accuracy": round(100 * float(share.mean()), 3),
-        "interval": round(100 * float(1.96 * share.std() / len(share) ** 0.5), 3),
-        "right": " ".join(map(str, right)),
-    }
+    """That of `comparison`, from the right answers of every task."""
+    return entry_of(Result(torch.tensor(right).double() / (5 * QUERIES)), 5 * QUERIES)
 
 
 def store(name: str, steps: int, seconds: float, results: dict[str, Any], **facts: Any) -> None:
