@@ -31,11 +31,14 @@ def test_all_weights_together_are_at_most_25_megabytes_and_each_has_a_model() ->
 
 # weights, the setting in which they were measured, and how much of its 1,000 tasks is measured again
 MEASURED = [
+    ("first_order_maml", "first_order_maml_5w1s"),
     ("maml", "maml_5w1s"),
+    ("maml_5_shot", "maml_5w5s"),
     ("matching", "matching_5w1s"),
     ("prototypical", "prototypical_5w1s"),
     ("relation", "relation_5w1s"),
     ("relation_5_shot", "relation_5w5s"),
+    ("reptile", "reptile_5w1s"),
     ("siamese", "siamese_5w1s"),
 ]
 
@@ -62,6 +65,6 @@ def test_all_weights_are_measured() -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(
         ValueError,
-        match=r"load_pretrained\('protonet'\): there are weights for 'maml'",
+        match=r"load_pretrained\('protonet'\): there are weights for 'first_order_maml', 'maml', 'maml_5_shot'",
     ):
         load_pretrained("protonet")

@@ -34,13 +34,9 @@ class MetaSGD(nn.Module):
     """
 
     def __init__(
-        self,
-        net: nn.Module,
-        inner_lr: float = 0.05,
-        steps: int = 1,
-        loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-        vectorize: bool | None = None,
-    ) -> None:
+        self, net: nn.Module, inner_lr: float = 0.05, steps: int = 1,
+        loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy, vectorize: bool | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         if steps < 1:
             raise ValueError(f"steps={steps}: the inner loop needs at least 1")
@@ -86,7 +82,7 @@ class MetaSGD(nn.Module):
         scores = self.f(theta, query_x)
         if not query_y.is_floating_point():
             self.metrics["accuracy"] = (scores.argmax(-1) == query_y).float().mean()
-        return vmap(self.inner_loss)(scores, query_y).mean()
+        return self.each(self.inner_loss, scores, query_y).mean()
 
     @torch.enable_grad()  # also where `evaluate` has turned gradients off
     def inner_loop(
@@ -99,7 +95,7 @@ class MetaSGD(nn.Module):
             scores = self.f(theta, x)
             if s == 1 and not y.is_floating_point():  # θ has learned nothing of these tasks
                 self.metrics["accuracy before"] = (scores.argmax(-1) == y).float().mean()
-            loss = vmap(self.inner_loss)(scores, y).sum()  # over tasks: each has its own θ_i
+            loss = self.each(self.inner_loss, scores, y).sum()  # over tasks: each has its own θ_i
             p = list(theta.values())
             g = torch.autograd.grad(loss, p, create_graph=create_graph, materialize_grads=True)
             p = [p - alpha * g for p, alpha, g in zip(p, self.alpha, g, strict=True)]
@@ -110,9 +106,13 @@ class MetaSGD(nn.Module):
 
     def f(self, theta: dict[str, Tensor], x: Tensor) -> Tensor:
         """The scores `[T, B, N]` of x `[T, B, *x]`, those of task i under θ_i."""
+        return self.each(
+            lambda x, *p: functional_call(self.net, dict(zip(theta, p, strict=True)), x), x, *theta.values()
+        )  # fmt: skip
+
+    def each(self, g: Callable[..., Tensor], *tasks: Tensor) -> Tensor:
+        """What g makes of every task's share of the tensors, stacked: `[T, ...]`."""
         kernels = any(p.dim() > 2 for p in self.net.parameters())  # a convolution's, frozen or not
-        if self.vectorize or (self.vectorize is None and not (kernels and x.is_cpu)):
-            return vmap(functional_call, (None, 0, 0), randomness="different")(self.net, theta, x)  # type: ignore[no-any-return]
-        p = {k: p.unbind() for k, p in theta.items()}
-        each = [functional_call(self.net, {k: p[k][i] for k in p}, x_i) for i, x_i in enumerate(x)]
-        return torch.stack(each)
+        if self.vectorize or (self.vectorize is None and not (kernels and tasks[0].is_cpu)):
+            return vmap(g, randomness="different")(*tasks)
+        return torch.stack([g(*task) for task in zip(*tasks, strict=True)])

@@ -50,12 +50,27 @@ def _maml() -> nn.Module:
     return MAML(_adaptable())
 
 
+def _first_order_maml() -> nn.Module:
+    from mlbook.optimization import MAML
+
+    return MAML(_adaptable(), inner_lr=0.1, steps=5, first_order=True)
+
+
+def _reptile() -> nn.Module:
+    from mlbook.optimization import Reptile
+
+    return Reptile(_adaptable(), inner_lr=4e-3)
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
+    "first_order_maml": _first_order_maml,
     "maml": _maml,
+    "maml_5_shot": _maml,
     "matching": _matching,
     "prototypical": _prototypical,
     "relation": _relation,
     "relation_5_shot": _relation,
+    "reptile": _reptile,
     "siamese": _siamese,
 }
 
@@ -64,10 +79,11 @@ def load_pretrained(name: str) -> nn.Module:
     """Rebuild a trained model from the weights that come with the package, in `eval()` mode on the CPU.
 
     Args:
-        name: `"maml"`, `"matching"`, `"prototypical"`, `"relation"` (for one shot),
-            `"relation_5_shot"` or `"siamese"`: the method of that name with `Conv4`, trained on
-            Omniglot's 1,100 training characters. MAML's tells 5 classes apart and was measured with
-            `steps=10`.
+        name: `"maml"` (for one shot), `"maml_5_shot"`, `"first_order_maml"`, `"matching"`,
+            `"prototypical"`, `"relation"` (for one shot), `"relation_5_shot"`, `"reptile"` or
+            `"siamese"`: the method of that name with `Conv4`, trained on Omniglot's 1,100 training
+            characters. MAML's and Reptile's tell 5 classes apart; they were measured with
+            `steps=10` and `steps=20`.
 
     Raises:
         ValueError: If there are no weights of that name.
