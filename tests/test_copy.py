@@ -48,7 +48,76 @@ NET = """import torch
 torch.manual_seed(0)
 net = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.ReLU(), torch.nn.Linear(32, 3))
 """
+# Pictures that every task shares, with labels that only the task tells; read as a sequence.
+SEQUENCE = """def tasks(t=16, shots=1, queries=3):
+    labels = torch.rand(t, WAYS).argsort(-1)
+    def draw(n):
+        x = torch.eye(WAYS).repeat(t, n, 1)
+        return x + 0.1 * torch.randn_like(x), labels.repeat(1, n)
+""" + LOOP[LOOP.index("    return *draw(shots)") :].replace("range(200)", "range(400)")
 TRAIN = {
+    "mann": """import torch
+from mann import MANN
+torch.manual_seed(0)
+WAYS = 3
+model = MANN(torch.nn.Flatten(), 3, WAYS, hidden=32, slots=12, width=8, reads=1, scale=None)
+"""
+    + SEQUENCE.replace("1e-2", "2e-2"),
+    "lstm_control": """import torch
+from lstm_control import LSTMControl
+torch.manual_seed(0)
+WAYS = 2
+model = LSTMControl(torch.nn.Flatten(), 2, WAYS, hidden=32)
+"""
+    + SEQUENCE,
+    "meta_network": """
+import torch
+from meta_network import MetaNetwork
+torch.manual_seed(0)
+trunk = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.ReLU())
+model = MetaNetwork(trunk, dim=32, ways=3)
+"""
+    + LOOP,
+    "hypernetwork": """
+import torch
+from hypernetwork import HyperNetwork
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.ReLU(), torch.nn.Linear(32, 8))
+model = HyperNetwork(net, dim=8, hidden=32)
+"""
+    + LOOP,
+    "in_context": """
+import torch
+from in_context import InContextTransformer
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.ReLU(), torch.nn.Linear(32, 8))
+model = InContextTransformer(net, dim=8, ways=3)
+"""
+    + LOOP,
+    # Straight lines through the origin: one point says all.
+    "neural_process": """
+import torch
+from neural_process import NeuralProcess
+def tasks(t=16, shots=2, queries=10):
+    slope = 2 * torch.randn(t, 1, 1)
+    sx, qx = (0.5 + torch.rand(t, n, 1) for n in (shots, queries))
+    return sx, slope * sx, qx, slope * qx
+def error(model):
+    sx, sy, qx, qy = tasks(200)
+    with torch.no_grad():
+        return (model.adapt(sx, sy)(qx) - qy).square().mean().item()
+for attention in (False, True):
+    torch.manual_seed(0)
+    model = NeuralProcess(dim=32, attention=attention, heads=4)
+    before = error(model)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(200):
+        optimizer.zero_grad()
+        model.loss(*tasks()).backward()
+        optimizer.step()
+    after = error(model)
+    assert before > 2 and after < before / 8, (attention, before, after)
+""",
     "maml": NET + "from maml import MAML\nmodel = MAML(net, inner_lr=0.1)\n" + LOOP,
     "anil": NET + "from anil import ANIL\nmodel = ANIL(net[:2], net[2], inner_lr=0.1)\n" + LOOP,
     "meta_sgd": NET + "from meta_sgd import MetaSGD\nmodel = MetaSGD(net)\n" + LOOP,
@@ -163,4 +232,5 @@ def test_a_method_file_imports_torch_and_the_standard_library_alone(file: Path) 
         for name in names:
             top = name.partition(".")[0]
             assert top == "torch" or top in sys.stdlib_module_names, f"{file.name} imports {name}"
-    assert len(file.read_text().splitlines()) < 120
+    longest = 160 if file.parent.name == "model_based" else 120
+    assert len(file.read_text().splitlines()) < longest
