@@ -47,7 +47,6 @@ def adaptive() -> nn.Sequential:
 MODELS: dict[str, Callable[[int], nn.Module]] = {  # from the number of training classes
     "anil": lambda n: ANIL(*adaptive(), inner_lr=0.4),
     "first_order": lambda n: MAML(adaptive(), inner_lr=0.4, first_order=True),
-    "first_order_5": lambda n: MAML(adaptive(), inner_lr=0.1, steps=5, first_order=True),
     "meta_sgd": lambda n: MetaSGD(adaptive(), inner_lr=0.4),
     "maml": lambda n: MAML(adaptive(), inner_lr=0.4),
     "prototypical": lambda n: PrototypicalNetwork(Conv4(hidden=32), scale=0.05),
@@ -141,8 +140,6 @@ def measure(name: str, seed: int) -> None:
         if name in ("prototypical", "pretrained")
         else "batch norm over all queries of a task at meta-test (transductive)"
     )
-    five = name == "first_order_5"
-    inner = "five inner steps of rate 0.1" if five else "one inner step of rate 0.4"
     whole = {
         "method": "optimization_omniglot",
         "model": name,
@@ -157,7 +154,7 @@ def measure(name: str, seed: int) -> None:
         **({"rates": rates(model)} if isinstance(model, MetaSGD) else {}),
         "protocol": "Omniglot 'characters' split, seed 0; 28x28; classes turned by multiples of 90 degrees in training "
         f"and at meta-test; Conv4-32; {STEPS:,} steps of {TASKS} 5-way 1-shot tasks with {QUERIES} queries a class, "
-        f"{inner} (or batches of {pictures} pictures); Adam at {RATE:g}, half-cosine to 0; "
+        f"one inner step of rate 0.4 (or batches of {pictures} pictures); Adam at {RATE:g}, half-cosine to 0; "
         f"test episodes of seed 1, 15 queries a class; {statistics}; seconds: those of 20 steps, scaled",
         "hardware": hardware(),
         "torch": torch.__version__,

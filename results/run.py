@@ -36,14 +36,21 @@ HERE = Path(__file__).parent
 WEIGHTS = HERE.parent / "mlbook" / "pretrained"
 
 
+def percent(result: Result) -> dict[str, float]:
+    """Accuracy and half its 95 % interval, and the number of episodes behind them."""
+    return {
+        "accuracy": round(100 * result.mean, 3),
+        "interval": round(100 * result.interval, 3),
+        "episodes": result.n,
+    }
+
+
 def record(method: str, setting: str | None, result: Result, **facts: object) -> None:
     """Write one figure with all that is needed to make it again."""
     entry = {
         "method": method,
         "setting": setting,
-        "accuracy": round(100 * result.mean, 3),
-        "interval": round(100 * result.interval, 3),
-        "episodes": result.n,
+        **percent(result),
         **facts,
         "hardware": hardware(),
         "torch": torch.__version__,
@@ -144,12 +151,7 @@ def train_and_ship(
             ):
                 few = test_set.episodes(ways, shots, asked, rotations=True, seed=1)
                 other = evaluate(model, few, n=600, **test, **how)
-                task[kind] = {
-                    "accuracy": round(100 * other.mean, 3),
-                    "interval": round(100 * other.interval, 3),
-                    "episodes": other.n,
-                    "queries": asked,
-                }
+                task[kind] = {**percent(other), "queries": asked}
         result = evaluate(model, tasks, n=1000, **(test or {}))
         record(method, setting, result, paper=published, protocol=protocol, **task, **training)
     write_tensors(WEIGHTS / f"{name}.safetensors", halves, {"method": method, "protocol": protocol})

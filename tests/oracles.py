@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,52 @@ def tasks_are_independent(
             for t in range(len(sx))
         ]
     torch.testing.assert_close(together, torch.cat(one_by_one), atol=1e-12, rtol=0)
+
+
+def support_is_a_set(model: nn.Module, sx: Tensor, sy: Tensor, qx: Tensor) -> None:
+    """The support's order does not matter, to 1e-12 in float64; the queries' order is that of the scores."""
+    scores = model.adapt(sx, sy)(qx)  # type: ignore[operator]
+    for seed in range(5):
+        torch.manual_seed(seed)
+        s, q = torch.randperm(sx.shape[1]), torch.randperm(qx.shape[1])
+        for again, expected in (
+            (model.adapt(sx[:, s], sy[:, s])(qx), scores),  # type: ignore[operator]
+            (model.adapt(sx, sy)(qx[:, q]), scores[:, q]),  # type: ignore[operator]
+        ):
+            torch.testing.assert_close(again, expected, atol=1e-12, rtol=0)
+
+
+def queries_are_blind(model: nn.Module, sx: Tensor, sy: Tensor, qx: Tensor) -> None:
+    """Another first query changes its own scores and no other's, to 1e-12 in float64."""
+    learner = model.adapt(sx, sy)  # type: ignore[operator]
+    before, other = learner(qx), qx.clone()
+    other[:, 0] += 1
+    after = learner(other)
+    assert (after[:, 0] - before[:, 0]).abs().min() > 1e-6
+    torch.testing.assert_close(after[:, 1:], before[:, 1:], atol=1e-12, rtol=0)
+
+
+def logits_are(model: nn.Module, expected: np.ndarray, *batch: Tensor) -> None:
+    """Scores, loss (cross-entropy) and accuracy are those of logits `[T, Q, N]` found in another way, to 1e-12."""
+    sx, sy, qx, qy = batch
+    np.testing.assert_allclose(numbers(model.adapt(sx, sy)(qx)), expected, atol=1e-12)  # type: ignore[operator]
+    p = np.exp(expected) / np.exp(expected).sum(-1, keepdims=True)
+    j = [-np.log(p[t, q, qy[t, q]]) for t, q in np.ndindex(*qy.shape)]
+    assert model.loss(*batch).item() == pytest.approx(np.mean(j), abs=1e-12)  # type: ignore[operator]
+    right = (expected.argmax(-1) == qy.numpy()).mean()
+    assert model.metrics["accuracy"].item() == pytest.approx(right)  # type: ignore[index, operator, union-attr]
+
+
+def numbers(tensor: Tensor | nn.Module) -> np.ndarray:
+    """A tensor's values, for NumPy."""
+    assert isinstance(tensor, Tensor)
+    return tensor.detach().numpy()
+
+
+def affine(layer: nn.Module, x: np.ndarray) -> np.ndarray:
+    """What a linear layer makes of one vector."""
+    y = numbers(layer.weight) @ x
+    return y if layer.bias is None else y + numbers(layer.bias)
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]

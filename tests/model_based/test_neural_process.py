@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from oracles import gradients_agree, tasks_are_independent
+from oracles import gradients_agree, numbers, tasks_are_independent
 from torch import Tensor, nn
 
 from mlbook import evaluate, fit
@@ -31,10 +31,6 @@ def batch(t: int = 2, s: int = 4, q: int = 5, seed: int = 0) -> tuple[Tensor, ..
     x = torch.randn(t, s + q, 2, dtype=torch.float64, generator=generator)
     y = torch.randn(t, s + q, 1, dtype=torch.float64, generator=generator)
     return x[:, :s], y[:, :s], x[:, s:], y[:, s:]
-
-
-def numbers(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().numpy()
 
 
 def perceptron(net: nn.Module | None, x: np.ndarray) -> np.ndarray:
