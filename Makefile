@@ -133,6 +133,7 @@ benchmarks: env-test  ## speed and size, side by side with peers; those that are
 	@$(PY) benchmarks/prototypical.py
 	@$(PY) benchmarks/metric.py
 	@$(PY) benchmarks/maml.py
+	@$(PY) benchmarks/mann.py
 	@$(PY) benchmarks/imports.py
 	@$(PY) benchmarks/data.py
 
