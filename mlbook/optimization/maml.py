@@ -98,7 +98,7 @@ class MAML(nn.Module):
             loss = self.each(self.inner_loss, scores, y).sum()  # over tasks: each has its own θ_i
             p = list(theta.values())
             g = torch.autograd.grad(loss, p, create_graph=create_graph, materialize_grads=True)
-            theta = {k: p - self.inner_lr * g for k, p, g in zip(theta, p, g, strict=True)}
+            theta = {k: p.add(g, alpha=-self.inner_lr) for k, p, g in zip(theta, p, g, strict=True)}
             if not torch.stack([p.detach().sum() for p in theta.values()]).isfinite().all():
                 raise FloatingPointError(f"inner step {s} diverged: lower inner_lr={self.inner_lr}")
         return theta
@@ -114,4 +114,6 @@ class MAML(nn.Module):
         kernels = any(p.dim() > 2 for p in self.net.parameters())  # a convolution's, frozen or not
         if self.vectorize or (self.vectorize is None and not (kernels and tasks[0].is_cpu)):
             return vmap(g, randomness="different")(*tasks)
+        if len(tasks[0]) == 1:  # a view of it costs nothing, forward or back
+            return g(*(x.squeeze(0) for x in tasks)).unsqueeze(0)
         return torch.stack([g(*task) for task in zip(*tasks, strict=True)])
