@@ -19,6 +19,8 @@ import torch
 from comparison import comparison
 from how_many_tasks import how_many_tasks
 from machine import hardware
+from mann import mann
+from model_based_cost import model_based_cost
 from optimization_cost import optimization_cost
 from optimization_omniglot import optimization_omniglot
 from prototypical_sweep import prototypical_sweep
@@ -78,7 +80,7 @@ def train_and_ship(
     name: str,
     model: nn.Module,
     stages: list[Stage],
-    paper: dict[str, float],
+    paper: dict[str, float | None],
     start: str = "",
     net: str = "Conv4-64",
     validate: tuple[int, int] = (20, 5),
@@ -231,6 +233,26 @@ def reptile() -> None:
     train_and_ship("reptile", model, stages, paper, test=test, asks=1, **GRADIENT)
 
 
+def meta_network() -> None:
+    """Meta Networks, at 5 ways and 1 shot only; the paper's figure is that of its table 2."""
+    stages = [Stage(5, 1, 5, 4, 30000, 2e-3)]
+    model = fresh("meta_network")
+    train_and_ship("meta_network", model, stages, {"5w1s": 98.95}, net="Conv4-32", validate=(5, 15))
+
+
+def hypernetwork() -> None:
+    """The black-box approach; no paper has a figure for it on these tasks."""
+    paper = {"5w1s": None, "5w5s": None}
+    train_and_ship("hypernetwork", fresh("hypernetwork"), [Stage(20, 1, 5, 1, 4000, 2e-3)], paper)
+
+
+def in_context() -> None:
+    """The transformer from scratch, and a second one on the shipped Prototypical Network's embedding."""
+    paper = {"5w1s": None, "5w5s": None}
+    stages = [Stage(5, 1, 5, 8, 300, 1e-3, falls=False), Stage(20, 1, 5, 1, 3000, 2e-3)]
+    train_and_ship("in_context", fresh("in_context"), stages, paper)
+
+
 def first() -> None:
     """The lines on the book's first page, run as they stand there."""
     train, _, test = load("omniglot").split("characters", seed=0)
@@ -245,8 +267,13 @@ METHODS: dict[str, Callable[[], None]] = {
     "comparison": comparison,
     "first": first,
     "first_order_maml": first_order_maml,
+    "hypernetwork": hypernetwork,
+    "in_context": in_context,
     "maml": maml,
+    "mann": mann,
     "matching": matching,
+    "meta_network": meta_network,
+    "model_based_cost": model_based_cost,
     "optimization_cost": optimization_cost,
     "optimization_omniglot": optimization_omniglot,
     "prototypical": prototypical,

@@ -32,9 +32,13 @@ def test_all_weights_together_are_at_most_25_megabytes_and_each_has_a_model() ->
 # weights, the setting in which they were measured, and how much of its 1,000 tasks is measured again
 MEASURED = [
     ("first_order_maml", "first_order_maml_5w1s"),
+    ("hypernetwork", "hypernetwork_5w1s"),
+    ("in_context", "in_context_5w1s"),
     ("maml", "maml_5w1s"),
     ("maml_5_shot", "maml_5w5s"),
+    ("mann", "mann_5w1s"),
     ("matching", "matching_5w1s"),
+    ("meta_network", "meta_network_5w1s"),
     ("prototypical", "prototypical_5w1s"),
     ("relation", "relation_5w1s"),
     ("relation_5_shot", "relation_5w5s"),
@@ -65,6 +69,6 @@ def test_all_weights_are_measured() -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(
         ValueError,
-        match=r"load_pretrained\('protonet'\): there are weights for 'first_order_maml', 'maml', 'maml_5_shot'",
+        match=r"load_pretrained\('protonet'\): there are weights for 'first_order_maml', 'hypernetwork', 'in_context'",
     ):
         load_pretrained("protonet")

@@ -28,7 +28,7 @@ class HyperNetwork(nn.Module):
 
     Gordon et al. emit each class's row of a linear classifier as well, but a distribution over it,
     and from the class alone. Here r describes a class beside its rivals. Prototypical networks are an
-    answer that ρ could come to, w_k = 2 c_k and b_k = -|c_k|², if it found that to be best.
+    answer that ρ could come to, `w_k = 2 c_k` and `b_k = -|c_k|²`, if it found that to be best.
 
     Args:
         embed: f, any network from `[B, *x]` to `[B, D]`.
