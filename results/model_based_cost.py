@@ -111,6 +111,7 @@ def model_based_cost() -> None:
         cost[method] = {"step": step, "adapt": adapt, "kept": numbers}
     entry = {
         "method": "model_based_cost",
+        "steps": STEPS,
         "shots": SHOTS,
         "cost": cost,
         "protocol": f"pictures of 28x28, {WAYS} ways, all through Conv4-{HIDDEN}; step: milliseconds of one meta-step, "

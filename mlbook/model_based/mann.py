@@ -32,8 +32,7 @@ class MANN(nn.Module):
         ways, hidden: Classes in a task, at most (the scores' N); units of the controller.
         slots, width, reads, gamma: Size of the memory; n, heads; γ, in [0, 1].
         lstm: If not, h_{t-1} and c_{t-1} count as 0: a feed-forward controller of the same gates.
-        scale: s. The paper has none, so 1, at which no slot outweighs another by more than e², and
-            reads blur. None learns it, from 10.
+        scale: s; 1 is the paper's, with which no slot outweighs another by more than e². None learns it, from 10.
     """
 
     def __init__(
@@ -109,8 +108,9 @@ class Steps(torch.autograd.Function):
             h = q.sigmoid_() * c.tanh()
             k, a = torch.addmm(b, h, V.t()).view(-1, n, width + 1).split_with_sizes((width, 1), 2)
             k, a = k.tanh(), a.sigmoid()
-            w_lu = (w_u <= w_u.kthvalue(n, 2, keepdim=True).values).to(M.dtype)
-            kept = (w_u > w_u.amin(2, keepdim=True)).to(M.dtype)
+            least = w_u.topk(n, 2, largest=False).values  # the smallest first
+            w_lu = (w_u <= least[..., -1:]).to(M.dtype)
+            kept = (w_u > least[..., :1]).to(M.dtype)
             w_w = torch.lerp(w_lu, w_r, a)
             M = (M * kept).baddbmm_(k.mT, w_w)
             m = (M * M).sum(1, keepdim=True).add_(1e-6).rsqrt_()  # 1 / |M_t(i)|
