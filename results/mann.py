@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from machine import hardware
+from records import record
 from torch import Tensor, nn
 
 from mlbook import Dataset, Result, evaluate, fit, load
@@ -75,7 +76,8 @@ def by_instance(model: nn.Module, sequences: Sequences, n: int) -> list[Result]:
 def mann() -> None:
     """Train both, measure them on the same test sequences, keep the weights of the memory."""
     embed = load_pretrained("prototypical").embed
-    train, val, test = (features(d, embed) for d in load("omniglot").split("characters", seed=0))  # type: ignore[arg-type]
+    splits = load("omniglot").split("characters", seed=0)
+    train, val, test = (features(d, embed) for d in splits)  # type: ignore[arg-type]
     torch.manual_seed(0)
     models = {"mann": MODELS["mann"](), "lstm": LSTMControl(nn.Identity(), 64, WAYS)}
     standard = models["mann"].embed[1]  # one scale for all features: some hardly ever move
@@ -118,26 +120,10 @@ def mann() -> None:
     tensors = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     model.load_state_dict(tensors)
     for shots in (1, 5):
-        tasks = load("omniglot").split("characters", seed=0)[2]
-        asked = tasks.episodes(5, shots, 15, rotations=True, seed=1)
-        result = evaluate(model, asked, n=1000)
-        figures = {
-            "accuracy": round(100 * result.mean, 3),
-            "interval": round(100 * result.interval, 3),
-            "episodes": result.n,
-        }
+        asked = splits[2].episodes(5, shots, 15, rotations=True, seed=1)
         task = {"ways": 5, "shots": shots, "queries": 15, "weights": "mann", "paper": None}
-        few = {
-            "method": "mann",
-            "setting": f"5w{shots}s",
-            **figures,
-            **task,
-            "steps": STEPS,
-            "seed": 0,
-        }
-        with atomic(HERE / f"mann_5w{shots}s.json") as temporary:
-            temporary.write_text(json.dumps(few | about, indent=2, ensure_ascii=False) + "\n")
-        print(f"mann_5w{shots}s: {result}")
+        facts = {**task, "steps": STEPS, "seed": 0, "protocol": protocol}
+        record("mann", f"5w{shots}s", evaluate(model, asked, n=1000), **facts)
     write_tensors(
         HERE.parent / "mlbook" / "pretrained" / "mann.safetensors",
         tensors,

@@ -9,7 +9,6 @@ Every setting writes one `results/METHOD_SETTING.json`; the weights go to `mlboo
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -18,17 +17,17 @@ from typing import Any, NamedTuple
 import torch
 from comparison import comparison
 from how_many_tasks import how_many_tasks
-from machine import hardware
 from mann import mann
 from model_based_cost import model_based_cost
 from optimization_cost import optimization_cost
 from optimization_omniglot import optimization_omniglot
 from prototypical_sweep import prototypical_sweep
+from records import percent, record
 from torch import nn
 from transfer import transfer
 
-from mlbook import Result, evaluate, fit, load
-from mlbook.data.files import atomic, write_tensors
+from mlbook import evaluate, fit, load
+from mlbook.data.files import write_tensors
 from mlbook.metric import PrototypicalNetwork
 from mlbook.nets import Conv4
 from mlbook.optimization import Reptile
@@ -36,32 +35,6 @@ from mlbook.pretrained import MODELS
 
 HERE = Path(__file__).parent
 WEIGHTS = HERE.parent / "mlbook" / "pretrained"
-
-
-def percent(result: Result) -> dict[str, float]:
-    """Accuracy and half its 95 % interval, and the number of episodes behind them."""
-    return {
-        "accuracy": round(100 * result.mean, 3),
-        "interval": round(100 * result.interval, 3),
-        "episodes": result.n,
-    }
-
-
-def record(method: str, setting: str | None, result: Result, **facts: object) -> None:
-    """Write one figure with all that is needed to make it again."""
-    entry = {
-        "method": method,
-        "setting": setting,
-        **percent(result),
-        **facts,
-        "hardware": hardware(),
-        "torch": torch.__version__,
-        "command": f"make results METHOD={method}",
-    }
-    name = method if setting is None else f"{method}_{setting}"
-    with atomic(HERE / f"{name}.json") as temporary:
-        temporary.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n")
-    print(f"{name}: {result}")
 
 
 class Stage(NamedTuple):
@@ -247,7 +220,7 @@ def hypernetwork() -> None:
 
 
 def in_context() -> None:
-    """The transformer from scratch, and a second one on the shipped Prototypical Network's embedding."""
+    """The transformer from scratch; no paper has a figure for it on these tasks."""
     paper = {"5w1s": None, "5w5s": None}
     stages = [Stage(5, 1, 5, 8, 300, 1e-3, falls=False), Stage(20, 1, 5, 1, 3000, 2e-3)]
     train_and_ship("in_context", fresh("in_context"), stages, paper)
