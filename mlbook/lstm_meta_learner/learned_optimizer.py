@@ -19,7 +19,7 @@ class LearnedOptimizer(nn.Module):
 
         [ g_t, h_{t+1} ] = m( prep(∇_t), h_t, φ )         one m for all coordinates, each with its own h
         θ_{t+1}          = θ_t + s g_t
-        J(φ)             = Σ_{t=1..T} f(θ_t)              mean over problems             (equation 3)
+        J(φ)             = Σ_{t=1..T} mean f(θ_t)         mean over problems             (equation 3)
 
     ∇_t counts as an input: J is not differentiated through it, so no second derivatives are needed.
     The unrolled graph is cut every `unroll` steps: h and θ go on as numbers. m sees one coordinate at
@@ -32,6 +32,8 @@ class LearnedOptimizer(nn.Module):
         steps: T, of an unroll in training; a multiple of `unroll`, or fewer.
         unroll: Steps through which J is differentiated at a time.
         scale: s.
+        mean: From f of the B problems `[B]` to one number. The mean is the paper's; that of logarithms
+            counts factors, so that problems on which f stays large do not drown the others.
 
     Raises:
         ValueError: If `steps` or `unroll` is below 1.
@@ -39,29 +41,29 @@ class LearnedOptimizer(nn.Module):
 
     def __init__(
         self, f: Callable[..., Tensor], hidden: int = 20, steps: int = 100, unroll: int = 20,
-        scale: float = 0.01,
+        scale: float = 0.01, mean: Callable[[Tensor], Tensor] = torch.mean,
     ) -> None:  # fmt: skip
         super().__init__()
         if steps < 1 or unroll < 1:
             raise ValueError(f"steps={steps}, unroll={unroll}: give at least 1 of each")
-        self.f, self.steps, self.unroll, self.scale = f, steps, unroll, scale
+        self.f, self.mean, self.steps, self.unroll, self.scale = f, mean, steps, unroll, scale
         self.m = nn.LSTM(2, hidden, num_layers=2)
         self.g = nn.Linear(hidden, 1)
         self.metrics: dict[str, Tensor] = {}  # what a progress bar may show beside the loss
 
     def loss(self, theta: Tensor, *problem: Tensor) -> Tensor:
-        """J, a scalar, of starting points θ_0 `[B, P]` and their problems. `metrics` tells the last f."""
+        """J, a scalar, of starting points θ_0 `[B, P]` and their problems. `metrics` tells the last mean."""
         J, state = theta.new_zeros(()), None
         for t in range(self.steps):
             f, gradient = self.look(theta, *problem)
-            J = J + f.mean() * (t > 0)  # f(θ_0) is nobody's merit
+            J = J + self.mean(f) * (t > 0)  # f(θ_0) is nobody's merit
             if t % self.unroll == 0:  # cut here: f(θ_t) still belongs to the piece before
                 theta, state = theta.detach(), state and (state[0].detach(), state[1].detach())
             move, state = self.update(gradient, state)
             theta = theta + move
-        f = self.f(theta, *problem).mean()
-        self.metrics["final"] = f.detach()
-        return J + f
+        final = self.mean(self.f(theta, *problem))
+        self.metrics["final"] = final.detach()
+        return J + final
 
     def minimise(self, theta: Tensor, *problem: Tensor, steps: int = 100) -> tuple[Tensor, Tensor]:
         """From θ_0 `[B, P]`: all f(θ_t) `[steps + 1, B]`, t = 0 first, and θ `[B, P]` at the end."""

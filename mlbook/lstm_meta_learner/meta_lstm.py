@@ -34,8 +34,8 @@ class MetaLSTM(nn.Module):
     i = .01, which is gradient descent.
 
     Batch norm uses the batch at hand in training. At meta-test it does so for the support set; the
-    queries are normalised by the statistics of that task's support set, averaged over the T steps,
-    so that no query knows of another (section 3.4).
+    queries are normalised by the statistics of that task's support set, taken under θ_T, so that no
+    query knows of another (section 3.4 has a running average; where steps are bold, θ leaves it behind).
 
     Args:
         net: f, any network from `[B, *x]` to `[B, N]`; its parameters are θ_0.
@@ -66,7 +66,6 @@ class MetaLSTM(nn.Module):
         for module in net.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.momentum = 1.0  # running statistics are those of the latest batch
-                module.num_batches_tracked = None
         self.metrics: dict[str, Tensor] = {}  # what a progress bar may show beside the loss
 
     def adapt(
@@ -82,35 +81,30 @@ class MetaLSTM(nn.Module):
         Returns:
             The learner, from `query_x [T, Q, *x]` to scores `[T, Q, N]`.
         """
-        theta, stats = self.inner_loop(support_x, support_y, self.steps if steps is None else steps)
-        return lambda query_x: self.scores(theta, query_x, stats, train=steps == 0)
+        theta = self.inner_loop(support_x, support_y, self.steps if steps is None else steps)
+        stats = self.no_stats(len(theta))
+        self.scores(theta, support_x, stats)  # fills them
+        return lambda query_x: self.scores(theta, query_x, stats, train=False)
 
     def loss(self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> Tensor:  # fmt: skip
         """J, a scalar, for queries with labels `query_y [T, Q]` or targets `[T, Q, *y]`."""
-        theta, stats = self.inner_loop(support_x, support_y, self.steps)
-        scores = self.scores(theta, query_x, stats)
+        theta = self.inner_loop(support_x, support_y, self.steps)
+        scores = self.scores(theta, query_x, self.no_stats(len(theta)))
         if not query_y.is_floating_point():
             self.metrics["accuracy"] = (scores.argmax(-1) == query_y).float().mean()
         return vmap(self.inner_loss)(scores, query_y).mean()
 
-    def inner_loop(self, x: Tensor, y: Tensor, steps: int) -> tuple[Tensor, Stats]:
-        """Adapt to support sets x `[T, S, *x]`, y: all θ_T `[T, P]`, and batch norm's statistics, by name `[T, C]`."""
+    def inner_loop(self, x: Tensor, y: Tensor, steps: int) -> Tensor:
+        """All θ_T `[T, P]`, adapted to support sets x `[T, S, *x]`, y."""
         theta = torch.cat([p.flatten() for p in self.net.parameters()]).expand(len(x), -1)
-        i, f, state, size = (
-            torch.zeros_like(theta),
-            torch.zeros_like(theta),
-            None,
-            self.batch or x.shape[1],
-        )
-        total = self.no_stats(len(x))
+        i, f, state, size = 0 * theta, 0 * theta, None, self.batch or x.shape[1]
         for t in range(steps):
             rows = torch.arange(t * size, (t + 1) * size, device=x.device) % x.shape[1]
-            stats = self.no_stats(len(x))
             with torch.enable_grad():  # also where `evaluate` has turned gradients off
                 at = theta.detach().requires_grad_()
-                L = vmap(self.inner_loss)(self.scores(at, x[:, rows], stats), y[:, rows])
+                scores = self.scores(at, x[:, rows], self.no_stats(len(x)))
+                L = vmap(self.inner_loss)(scores, y[:, rows])
                 (g,) = torch.autograd.grad(L.sum(), at)  # over tasks: each has its own θ
-            total = {k: total[k] + stats[k] / steps for k in total}
             z = torch.cat([prep(g), prep(L.detach())[:, None].expand(*g.shape, 2)], -1)
             if self.first is not None:
                 state = self.first(z.flatten(0, 1), state)
@@ -122,12 +116,11 @@ class MetaLSTM(nn.Module):
                 raise FloatingPointError(
                     f"inner step {t + 1} diverged: lower the rate of the outer loop"
                 )
-        return theta, total
+        return theta
 
     def no_stats(self, tasks: int) -> Stats:
         """Room for the statistics of every batch norm."""
-        buffers = ((k, b) for k, b in self.net.named_buffers() if b.dim())
-        return {k: b.new_zeros(tasks, *b.shape) for k, b in buffers}
+        return {k: b.new_zeros(tasks, *b.shape) for k, b in self.net.named_buffers()}
 
     def scores(self, theta: Tensor, x: Tensor, stats: Stats, train: bool = True) -> Tensor:
         """Scores `[T, B, N]` of x `[T, B, *x]`, those of task i under θ_i; stats are filled, or used if not `train`."""

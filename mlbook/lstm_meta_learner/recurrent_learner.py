@@ -87,10 +87,12 @@ class RecurrentAgent(nn.Module):
 
         h_t          = LSTM( s_t, a_{t-1}, r_{t-1}, d_{t-1}; h_{t-1} )
         π(a | h_t)   = softmax( W h_t ),    V_t = v·h_t
-        J            = -mean over t of log π(a_t) A_t  + β_V mean (G_t - V_t)²  - β_H mean H(π_t)
+        δ_t          = r_t + γ V_{t+1} - V_t,    A_t = Σ_{k≥t} (γλ)^{k-t} δ_k,    numbers
+        J            = -mean over t of log π(a_t) A_t  + β_V mean (A_t + [V_t] - V_t)²  - β_H mean H(π_t)
 
-    with the return to come G_t = Σ_{k≥t} γ^{k-t} r_k and the advantage A_t = G_t - V_t, a number. The state
-    is carried across the episodes of a task, d telling where one ends, and starts at 0 in a new task.
+    with a bracket for what counts as a number, and V = 0 after the last step. A is the generalised advantage
+    of Schulman et al. (2016), λ = .3 as in RL². The state is carried across the episodes of a task, d
+    telling where one ends, and starts at 0 in a new task.
 
     Args:
         make: From what describes T tasks (the rest of a batch) to the environment of all of them, with
@@ -98,16 +100,16 @@ class RecurrentAgent(nn.Module):
         observations, actions: Numbers in s; how many actions there are.
         steps: Of a rollout in training.
         hidden: Units.
-        gamma, value, entropy: γ, β_V, β_H.
+        gamma, lam, value, entropy: γ, λ, β_V, β_H.
     """
 
     def __init__(
         self, make: Callable[..., Any], observations: int, actions: int, steps: int = 100,
-        hidden: int = 48, gamma: float = 0.9, value: float = 0.05, entropy: float = 0.01,
+        hidden: int = 48, gamma: float = 0.99, lam: float = 0.3, value: float = 0.5, entropy: float = 0.01,
     ) -> None:  # fmt: skip
         super().__init__()
         self.make, self.actions, self.steps = make, actions, steps
-        self.gamma, self.value, self.entropy = gamma, value, entropy
+        self.gamma, self.lam, self.value, self.entropy = gamma, lam, value, entropy
         self.cell = nn.LSTMCell(observations + actions + 2, hidden)
         self.W, self.v = nn.Linear(hidden, actions), nn.Linear(hidden, 1)
         self.metrics: dict[str, Tensor] = {}  # what a progress bar may show beside the loss
@@ -115,16 +117,17 @@ class RecurrentAgent(nn.Module):
     def loss(self, *tasks: Tensor) -> Tensor:
         """J, a scalar, of one rollout in each of T tasks."""
         played = self.rollout(self.make(*tasks), self.steps)
-        G, after = [], torch.zeros_like(played["reward"][0])
-        for r in played["reward"].flip(0):
-            after = r + self.gamma * after
-            G.append(after)
-        A = torch.stack(G[::-1]) - played["value"]
+        V = played["value"]
+        delta = played["reward"] + self.gamma * F.pad(V, (0, 0, 0, 1))[1:] - V
+        A, after = torch.zeros_like(V), torch.zeros_like(V[0])
+        for t in range(self.steps - 1, -1, -1):
+            A[t] = after = delta[t].detach() + self.gamma * self.lam * after
         log_p = played["logits"].log_softmax(-1)
         chosen = log_p.gather(-1, played["action"][..., None])[..., 0]
         self.metrics["reward"] = played["reward"].mean()
         H = -(log_p.exp() * log_p).sum(-1).mean()
-        return -(chosen * A.detach()).mean() + self.value * A.square().mean() - self.entropy * H
+        error = (V - (V + A).detach()).square().mean()  # A is a number already: no gradient
+        return self.value * error - (chosen * A).mean() - self.entropy * H
 
     def rollout(self, env: Any, steps: int) -> dict[str, Tensor]:
         """Play: `action`, `reward`, `value` `[steps, T]`, `logits [steps, T, actions]`, `state [steps, T, hidden]`."""

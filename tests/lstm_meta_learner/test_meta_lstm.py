@@ -65,7 +65,7 @@ def test_shut_gates_are_gradient_descent(rate: float, batch: int | None, hidden:
 
     model = gradient_descent(MetaLSTM(network(), 5, batch, hidden).double(), rate)
     with torch.no_grad():
-        theta, _ = model.inner_loop(sx, sy, 5)
+        theta = model.inner_loop(sx, sy, 5)
     for t in range(len(sx)):
         net = network()
         sgd = torch.optim.SGD(net.parameters(), rate)
@@ -82,7 +82,7 @@ def test_shut_gates_are_gradient_descent(rate: float, batch: int | None, hidden:
 @both
 def test_half_a_step_is_gradient_descent_to_the_bit(hidden: int) -> None:
     model, (sx, a, *_) = gradient_descent(quadratic(hidden), 0.5), coordinates()
-    theta, _ = model.inner_loop(sx, a, 4)
+    theta = model.inner_loop(sx, a, 4)
     for t in range(len(a)):
         point = torch.nn.Parameter(numbers_of(model).clone())
         sgd = torch.optim.SGD([point], 0.5)
@@ -207,23 +207,32 @@ def test_queries_know_nothing_of_each_other(hidden: int) -> None:
     queries_are_blind(classifier(hidden).eval(), sx, sy, qx)
 
 
-def test_queries_are_normalised_by_the_supports_average_statistics() -> None:
+@pytest.mark.parametrize("steps", [0, 4])
+def test_queries_are_normalised_by_the_support_set_at_the_end(steps: int) -> None:
     sx, sy, qx, _ = task()
     model = gradient_descent(classifier(steps=4), 0.3)
-    scores = model.adapt(sx, sy)(qx)
+    scores = model.adapt(sx, sy, steps=steps)(qx)
     for t in range(len(sx)):
         torch.manual_seed(0)
         net = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 3)).double()
-        sgd, seen = torch.optim.SGD(net.parameters(), 0.3), []
-        for _ in range(4):
-            z = net[0](sx[t])
-            seen.append((z.mean(0).detach(), z.var(0).detach()))
+        sgd = torch.optim.SGD(net.parameters(), 0.3)
+        for _ in range(steps):
             sgd.zero_grad()
             nn.functional.cross_entropy(net(sx[t]), sy[t]).backward()
             sgd.step()
-        mean, var = (torch.stack(s).mean(0) for s in zip(*seen, strict=True))
+        z = net[0](sx[t])
+        mean, var = z.mean(0), z.var(0)
         z = (net[0](qx[t]) - mean) / (var + net[1].eps).sqrt() * net[1].weight + net[1].bias
         torch.testing.assert_close(scores[t], net[3](net[2](z)), atol=1e-12, rtol=0)
+
+
+def test_weights_come_back_from_plain_tensors() -> None:
+    model, again = classifier(4), classifier(4)
+    again.load_state_dict({k: v.clone() for k, v in model.state_dict().items()}, strict=True)
+    sx, sy, qx, qy = task()
+    model.loss(sx, sy, qx, qy)
+    assert model.net[1].num_batches_tracked == 0
+    torch.testing.assert_close(again.adapt(sx, sy)(qx), model.adapt(sx, sy)(qx), atol=0, rtol=0)
 
 
 def test_adapting_is_the_same_without_gradients_and_leaves_no_trace() -> None:

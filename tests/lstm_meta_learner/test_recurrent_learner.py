@@ -142,15 +142,34 @@ def test_the_loss_is_that_of_the_definition() -> None:
     played = {k: numbers(v) for k, v in model.rollout(BanditTables(*batch), 6).items()}
     J, squares, H = [], [], []
     for i in range(3):
+        V = [*played["value"][:, i], 0.0]
+        delta = [played["reward"][t, i] + model.gamma * V[t + 1] - V[t] for t in range(6)]
         for t in range(6):
-            G = sum(model.gamma ** (k - t) * played["reward"][k, i] for k in range(t, 6))
+            A = sum((model.gamma * model.lam) ** (k - t) * delta[k] for k in range(t, 6))
             pi = np.exp(played["logits"][t, i]) / np.exp(played["logits"][t, i]).sum()
-            A = G - played["value"][t, i]
             J.append(-np.log(pi[played["action"][t, i]]) * A)
             squares.append(A**2)
             H.append(-(pi * np.log(pi)).sum())
     expected = np.mean(J) + model.value * np.mean(squares) - model.entropy * np.mean(H)
     assert loss.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_with_lambda_1_the_advantage_is_the_return_less_its_estimate() -> None:
+    model, batch = agent(), tables()
+    model.lam, model.value, model.entropy = 1.0, 1.0, 0.0
+    torch.manual_seed(3)
+    loss = model.loss(*batch)
+    torch.manual_seed(3)
+    played = model.rollout(BanditTables(*batch), 6)
+    G = torch.stack(
+        [
+            sum(model.gamma ** (k - t) * played["reward"][k] for k in range(t, 6))  # type: ignore[misc]
+            for t in range(6)
+        ]
+    )
+    A = G - played["value"]
+    log_p = played["logits"].log_softmax(-1).gather(-1, played["action"][..., None])[..., 0]
+    torch.testing.assert_close(loss, A.square().mean() - (log_p * A).mean())
 
 
 def test_the_policys_gradient_is_that_of_expected_reward() -> None:
