@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from bandits import bandits
 from comparison import comparison
 from how_many_tasks import how_many_tasks
+from learned_optimizer import learned_optimizer
 from mann import mann
+from meta_lstm import meta_lstm, meta_lstm_ablations
 from model_based_cost import model_based_cost
 from optimization_cost import optimization_cost
 from optimization_omniglot import optimization_omniglot
 from prototypical_sweep import prototypical_sweep
+from recall import recall
 from records import percent, record
 from torch import nn
 from transfer import transfer
@@ -237,20 +241,25 @@ def first() -> None:
 
 
 METHODS: dict[str, Callable[[], None]] = {
+    "bandits": bandits,
     "comparison": comparison,
     "first": first,
     "first_order_maml": first_order_maml,
     "hypernetwork": hypernetwork,
     "in_context": in_context,
+    "learned_optimizer": learned_optimizer,
     "maml": maml,
     "mann": mann,
     "matching": matching,
+    "meta_lstm": meta_lstm,
+    "meta_lstm_ablations": meta_lstm_ablations,
     "meta_network": meta_network,
     "model_based_cost": model_based_cost,
     "optimization_cost": optimization_cost,
     "optimization_omniglot": optimization_omniglot,
     "prototypical": prototypical,
     "prototypical_sweep": prototypical_sweep,
+    "recall": recall,
     "relation": relation,
     "reptile": reptile,
     "siamese": siamese,

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
 from mlbook import evaluate, load, load_pretrained
+from mlbook.data.bandits import Bandits, BanditTables
 from mlbook.data.files import read_tensors
+from mlbook.data.problems import Classifiers, Quadratics, classifier
 from mlbook.pretrained import MODELS
 
 ROOT = Path(__file__).parent.parent
@@ -38,6 +41,8 @@ MEASURED = [
     ("maml_5_shot", "maml_5w5s"),
     ("mann", "mann_5w1s"),
     ("matching", "matching_5w1s"),
+    ("meta_lstm", "meta_lstm_5w1s"),
+    ("meta_lstm_5_shot", "meta_lstm_5w5s"),
     ("meta_network", "meta_network_5w1s"),
     ("prototypical", "prototypical_5w1s"),
     ("relation", "relation_5w1s"),
@@ -62,13 +67,44 @@ def test_the_recorded_accuracy_is_that_of_the_shipped_weights(name: str, result:
     assert abs(100 * measured.mean - recorded["accuracy"]) < 4 * deviation + 0.05
 
 
+def test_the_recorded_regret_is_that_of_the_shipped_agent() -> None:
+    """Over the first 2,000 of as many tables of another seed, within what chance allows."""
+    run = json.loads((ROOT / "results" / "bandits_2x100.json").read_text())
+    said = run["players"]["agent"]
+    agent = load_pretrained("bandit_agent").train()  # it draws its arms
+    p, pays = Bandits(tasks=2000, seed=5)[0]
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        played = agent.rollout(BanditTables(p, pays), 100)
+    regret = (p.amax(1) - p.gather(1, played["action"].T).mean(1)) * 100
+    deviation = said["interval"] / 1.96 * (run["tables"] / 2000) ** 0.5
+    assert abs(regret.mean().item() - said["regret"]) < 4 * deviation
+
+
+@pytest.mark.parametrize("setting", ["quadratics", "classifier"])
+def test_the_recorded_loss_is_that_of_the_shipped_optimizer(setting: str) -> None:
+    """On problems of another seed, within what chance allows."""
+    run = json.loads((ROOT / "results" / f"learned_optimizer_{setting}.json").read_text())
+    said = run["optimizers"]["learned"]
+    rule, tasks = load_pretrained("learned_optimizer"), 64 if setting == "quadratics" else 4
+    if setting == "quadratics":
+        problem = Quadratics(tasks=tasks, seed=5)[0]
+    else:
+        problem = Classifiers(load("glyphs").split("characters", seed=0)[2], tasks=tasks, seed=5)[0]
+        rule.f = lambda *at: said["unit"] * classifier()(*at)
+    f = rule.minimise(*problem, steps=100)[0][-1] / said["unit"]
+    deviation = math.log(said["times"]) / 1.96 * (run["problems"] / tasks) ** 0.5
+    assert abs(f.log().mean().item() - math.log(said["geometric_mean"])) < 4 * deviation
+
+
 def test_all_weights_are_measured() -> None:
-    assert {name for name, _ in MEASURED} == set(MODELS)
+    others = {"bandit_agent", "learned_optimizer"}
+    assert {name for name, _ in MEASURED} | others == set(MODELS)
 
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(
         ValueError,
-        match=r"load_pretrained\('protonet'\): there are weights for 'first_order_maml', 'hypernetwork', 'in_context'",
+        match=r"load_pretrained\('protonet'\): there are weights for 'bandit_agent', 'first_order_maml',",
     ):
         load_pretrained("protonet")

@@ -21,10 +21,11 @@ class LearnedOptimizer(nn.Module):
         θ_{t+1}          = θ_t + s g_t
         J(φ)             = Σ_{t=1..T} mean f(θ_t)         mean over problems             (equation 3)
 
-    ∇_t counts as an input: J is not differentiated through it, so no second derivatives are needed.
-    The unrolled graph is cut every `unroll` steps: h and θ go on as numbers. m sees one coordinate at
-    a time, so it has some thousand weights and fits problems of any size; what it cannot see is the
-    other coordinates, nor θ, f or t.
+    ∇_t counts as an input: J is not differentiated through it, so no second derivatives are needed. That
+    leaves out that a step changes the gradients after it, which `second_order` keeps. The unrolled graph
+    is cut every `unroll` steps: h and θ go on as numbers. m sees one coordinate at a time, so it has some
+    thousand weights and fits problems of any size; what it cannot see is the other coordinates, nor θ, f
+    or t.
 
     Args:
         f: The objective, from θ `[B, P]` and what else describes the B problems to `[B]`.
@@ -34,6 +35,9 @@ class LearnedOptimizer(nn.Module):
         scale: s.
         mean: From f of the B problems `[B]` to one number. The mean is the paper's; that of logarithms
             counts factors, so that problems on which f stays large do not drown the others.
+        clip: Bound, times 1/B, on each number of the gradient that flows back into a step or its h: over
+            many steps those of a few problems explode and drown the rest.
+        second_order: Differentiate J through ∇_t, too.
 
     Raises:
         ValueError: If `steps` or `unroll` is below 1.
@@ -41,25 +45,30 @@ class LearnedOptimizer(nn.Module):
 
     def __init__(
         self, f: Callable[..., Tensor], hidden: int = 20, steps: int = 100, unroll: int = 20,
-        scale: float = 0.01, mean: Callable[[Tensor], Tensor] = torch.mean,
+        scale: float = 0.01, mean: Callable[[Tensor], Tensor] = torch.mean, clip: float = math.inf,
+        second_order: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         if steps < 1 or unroll < 1:
             raise ValueError(f"steps={steps}, unroll={unroll}: give at least 1 of each")
         self.f, self.mean, self.steps, self.unroll, self.scale = f, mean, steps, unroll, scale
+        self.clip, self.second_order = clip, second_order
         self.m = nn.LSTM(2, hidden, num_layers=2)
         self.g = nn.Linear(hidden, 1)
         self.metrics: dict[str, Tensor] = {}  # what a progress bar may show beside the loss
 
     def loss(self, theta: Tensor, *problem: Tensor) -> Tensor:
         """J, a scalar, of starting points θ_0 `[B, P]` and their problems. `metrics` tells the last mean."""
-        J, state = theta.new_zeros(()), None
+        J, state, c = theta.new_zeros(()), None, self.clip / len(theta)
         for t in range(self.steps):
             f, gradient = self.look(theta, *problem)
             J = J + self.mean(f) * (t > 0)  # f(θ_0) is nobody's merit
             if t % self.unroll == 0:  # cut here: f(θ_t) still belongs to the piece before
-                theta, state = theta.detach(), state and (state[0].detach(), state[1].detach())
+                theta, gradient = theta.detach(), gradient.detach()
+                state = state and (state[0].detach(), state[1].detach())
             move, state = self.update(gradient, state)
+            for x in (move, *state) if move.requires_grad else ():
+                x.register_hook(lambda g: g.clamp(-c, c))  # type: ignore[no-untyped-call]
             theta = theta + move
         final = self.mean(self.f(theta, *problem))
         self.metrics["final"] = final.detach()
@@ -77,16 +86,17 @@ class LearnedOptimizer(nn.Module):
             return torch.stack([*seen, self.f(theta, *problem)]), theta
 
     def look(self, theta: Tensor, *problem: Tensor) -> tuple[Tensor, Tensor]:
-        """f(θ_t) `[B]` and, as numbers, its gradient `[B, P]`."""
+        """f(θ_t) `[B]` and its gradient `[B, P]`, as numbers if not `second_order`."""
         keep = torch.is_grad_enabled()
+        more = keep and self.second_order
         with torch.enable_grad():
             at = theta if theta.requires_grad else theta.detach().requires_grad_()
             f = self.f(at, *problem)
-            return f, torch.autograd.grad(f.sum(), at, retain_graph=keep)[0]
+            return f, torch.autograd.grad(f.sum(), at, retain_graph=keep, create_graph=more)[0]
 
     def update(self, gradient: Tensor, state: State | None) -> tuple[Tensor, State]:
         """The step s g_t, in the shape of the gradient, and h_{t+1}: two of `[2, coordinates, hidden]`."""
-        h, state = self.m(prep(gradient.detach().reshape(1, -1)), state)
+        h, state = self.m(prep(gradient.reshape(1, -1)), state)
         return self.scale * self.g(h).view_as(gradient), state
 
     def optimizer(self, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

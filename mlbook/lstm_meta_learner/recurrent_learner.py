@@ -91,7 +91,7 @@ class RecurrentAgent(nn.Module):
         J            = -mean over t of log π(a_t) A_t  + β_V mean (A_t + [V_t] - V_t)²  - β_H mean H(π_t)
 
     with a bracket for what counts as a number, and V = 0 after the last step. A is the generalised advantage
-    of Schulman et al. (2016), λ = .3 as in RL². The state is carried across the episodes of a task, d
+    of Schulman et al. (2016). The state is carried across the episodes of a task, d
     telling where one ends, and starts at 0 in a new task.
 
     Args:

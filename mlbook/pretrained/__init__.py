@@ -77,6 +77,27 @@ def _meta_network() -> nn.Module:
     return MetaNetwork(Conv4(hidden=32), 32, ways=5)
 
 
+def _meta_lstm() -> nn.Module:
+    from mlbook.lstm_meta_learner import MetaLSTM
+    from mlbook.nets import Conv4
+
+    return MetaLSTM(nn.Sequential(Conv4(hidden=32), nn.Linear(32, 5)), hidden=0)
+
+
+def _bandit_agent() -> nn.Module:
+    from mlbook.data.bandits import BanditTables
+    from mlbook.lstm_meta_learner import RecurrentAgent
+
+    return RecurrentAgent(BanditTables, 1, 2)
+
+
+def _learned_optimizer() -> nn.Module:
+    from mlbook.data.problems import quadratic
+    from mlbook.lstm_meta_learner import LearnedOptimizer
+
+    return LearnedOptimizer(quadratic, scale=0.1)
+
+
 def _hypernetwork() -> nn.Module:
     from mlbook.model_based import HyperNetwork
     from mlbook.nets import Conv4
@@ -92,13 +113,17 @@ def _in_context() -> nn.Module:
 
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
+    "bandit_agent": _bandit_agent,
     "first_order_maml": _first_order_maml,
     "hypernetwork": _hypernetwork,
     "in_context": _in_context,
+    "learned_optimizer": _learned_optimizer,
     "maml": _maml,
     "maml_5_shot": _maml,
     "mann": _mann,
     "matching": _matching,
+    "meta_lstm": _meta_lstm,
+    "meta_lstm_5_shot": _meta_lstm,
     "meta_network": _meta_network,
     "prototypical": _prototypical,
     "relation": _relation,
@@ -113,11 +138,14 @@ def load_pretrained(name: str) -> nn.Module:
 
     Args:
         name: `"maml"` (for one shot), `"maml_5_shot"`, `"first_order_maml"`, `"hypernetwork"`,
-            `"in_context"` (up to 20 classes), `"mann"`, `"matching"`, `"meta_network"`,
-            `"prototypical"`, `"relation"` (for one shot), `"relation_5_shot"`, `"reptile"` or
-            `"siamese"`: the method of that name with `Conv4`, trained on Omniglot's 1,100 training
-            characters. Those of MAML, Reptile, MANN and Meta Networks tell 5 classes apart; MAML
-            and Reptile were measured with `steps=10` and `steps=20`.
+            `"in_context"` (up to 20 classes), `"mann"`, `"matching"`, `"meta_lstm"` (for one shot),
+            `"meta_lstm_5_shot"`, `"meta_network"`, `"prototypical"`, `"relation"` (for one shot),
+            `"relation_5_shot"`, `"reptile"` or `"siamese"`: the method of that name with `Conv4`,
+            trained on Omniglot's 1,100 training characters. Those of MAML, Reptile, MANN, Meta
+            Networks and the LSTM meta-learner tell 5 classes apart; MAML and Reptile were measured
+            with `steps=10` and `steps=20`. `"learned_optimizer"` was trained on quadratics of 10
+            dimensions, `"bandit_agent"` on two-armed bandits of 100 pulls; in `train()` mode it
+            draws its arms.
 
     Raises:
         ValueError: If there are no weights of that name.

@@ -93,6 +93,34 @@ def test_gradients_are_those_of_finite_differences_where_the_gradient_does_not_m
     assert min(g.abs().max() for g in gradients_agree(model, *problems()).values()) > 1e-9
 
 
+def test_with_second_derivatives_gradients_are_those_of_finite_differences_everywhere() -> None:
+    """Where ∇ does move, too: |Wθ - y|². Without them they are not."""
+    model = rule(steps=4, unroll=4)
+    model.second_order = True
+    assert min(g.abs().max() for g in gradients_agree(model, *problems()).values()) > 1e-9
+    model.second_order = False
+    with pytest.raises(AssertionError):
+        gradients_agree(model, *problems())
+
+
+@pytest.mark.parametrize("second_order", [False, True])
+def test_a_bound_that_nothing_reaches_changes_nothing_and_a_small_one_bounds(
+    second_order: bool,
+) -> None:
+    problem, model = problems(), rule(steps=4, unroll=2)
+    model.second_order = second_order
+
+    def slope(clip: float) -> Tensor:
+        model.clip = clip
+        return torch.cat(
+            [g.flatten() for g in torch.autograd.grad(model.loss(*problem), [*model.parameters()])]
+        )
+
+    free = slope(math.inf)
+    torch.testing.assert_close(slope(1e6), free, rtol=0, atol=0)
+    assert 0 < slope(1e-6).norm() < 1e-3 * free.norm()
+
+
 def test_the_graph_is_cut_every_unroll_steps() -> None:
     problem = problems()
     model = rule(steps=6, unroll=2)
@@ -166,6 +194,23 @@ def test_training_makes_it_better_than_no_step() -> None:
         adam.step()
     seen, _ = model.minimise(*(t.float() for t in problems(64, 4, seed=999)), steps=20)
     assert (seen[-1] / seen[0]).log().mean() < math.log(0.5)
+
+
+def test_the_mean_over_problems_may_be_another() -> None:
+    problem = problems()
+    seen, _ = rule().minimise(*problem, steps=6)
+    torch.manual_seed(0)
+    model = LearnedOptimizer(
+        quadratic, hidden=5, steps=6, scale=0.1, mean=lambda f: f.log().mean()
+    ).double()
+    J = model.loss(*problem)
+    assert J.item() == pytest.approx(seen[1:].log().mean(1).sum().item(), rel=1e-12)
+    assert model.metrics["final"].item() == pytest.approx(seen[-1].log().mean().item(), rel=1e-12)
+    J.backward()
+    logs = [p.grad for p in model.parameters()]
+    other = rule()
+    other.loss(*problem).backward()
+    assert not torch.allclose(logs[0], other.m.weight_ih_l0.grad)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"unroll": 0}])
