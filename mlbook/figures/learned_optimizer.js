@@ -138,7 +138,7 @@
     // ---- the losses, on a logarithmic axis
     const values = RULES.flatMap(([rule]) => runs[rule].loss.map((v) => Math.min(Math.max(v, FLOOR), 1e4)));
     const low = Math.floor(Math.log10(Math.min(...values))), high = Math.max(low + 3, Math.ceil(Math.log10(Math.max(...values))));
-    const cx = (t) => 38 + (t / SHOWN) * 226, cy = (v) => 186 - ((Math.log10(Math.min(Math.max(v, 10 ** low), 10 ** high)) - low) / (high - low)) * 168;
+    const cx = (t) => 38 + (t / SHOWN) * 208, cy = (v) => 186 - ((Math.log10(Math.min(Math.max(v, 10 ** low), 10 ** high)) - low) / (high - low)) * 168;
     let chart = `<rect x="${cx(data.steps)}" y="18" width="${cx(SHOWN) - cx(data.steps)}" height="168" style="fill: ${line}; opacity: 0.35"/>
       <text x="${cx(1.5 * data.steps)}" y="13" font-size="12" text-anchor="middle">longer than trained</text>`;
     for (let e = low; e <= high; e += high - low > 6 ? 3 : high - low > 3 ? 2 : 1) chart += `<line x1="38" x2="${cx(SHOWN)}" y1="${cy(10 ** e)}" y2="${cy(10 ** e)}" style="stroke: ${line}; stroke-width: 0.8"/><text x="33" y="${cy(10 ** e) + 4}" font-size="12" text-anchor="end">${ten(e)}</text>`;
