@@ -103,7 +103,7 @@
     :where(.rb) { font: 14px/1.45 system-ui, sans-serif; max-width: 46rem; }
     .rb .rb-bar { display: flex; flex-wrap: wrap; gap: 0.5rem; align-items: center; margin-bottom: 0.8rem; }
     :where(.rb) button { font: inherit; color: inherit; background: none; border: 1px solid var(--rb-line); border-radius: 6px; padding: 0.3rem 0.7rem; cursor: pointer; }
-    .rb button:disabled { opacity: 0.45; cursor: default; }
+    .rb button:disabled { border-style: dashed; font-weight: 400; cursor: default; }
     .mlbook-figure.rb .rb-arm { flex: 1 1 7rem; max-width: 11rem; color: var(--paper, #fff); border-color: transparent; font-weight: 700; }
     .rb .rb-count { margin-left: auto; font-variant-numeric: tabular-nums; }
     .rb .rb-row { display: flex; flex-wrap: wrap; gap: 0.9rem 1.6rem; }
