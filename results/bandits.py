@@ -8,12 +8,12 @@ A quarter of an hour on one core; resumable.
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from machine import hardware
+from schedules import half_cosine
 from torch import Tensor, nn
 
 from mlbook import Result, fit
@@ -101,7 +101,7 @@ def bandits() -> None:
             Bandits(pulls=PULLS, tasks=stage.tables, seed=stage.seed),
             steps=stage.steps,
             optimizer=optimizer,
-            schedule=lambda k, n=stage.steps: 0.5 * (1 + math.cos(math.pi * k / n)),
+            schedule=lambda k, n=stage.steps: half_cosine(k / n),
             checkpoint=HERE / "runs" / f"bandit_agent_{i}.safetensors",
             checkpoint_every=250,
         )

@@ -12,7 +12,6 @@ paired, and is skipped from then on; one that was stopped goes on from its check
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from machine import hardware
 from prototypical_sweep import embedded
+from schedules import half_cosine
 from torch import Tensor, nn
 
 from mlbook import Dataset, Episode, Episodes, Result, evaluate, fit, load
@@ -114,7 +114,7 @@ def train(name: str, data: Dataset, domain: str) -> tuple[nn.Module, float]:
         tasks,
         steps=recipe.steps,
         optimizer=torch.optim.Adam(model.parameters(), lr=recipe.rate),
-        schedule=lambda k: 0.5 * (1 + math.cos(math.pi * k / recipe.steps)),
+        schedule=lambda k: half_cosine(k / recipe.steps),
         checkpoint=HERE / "runs" / f"comparison_{name}_{domain}.safetensors",
         checkpoint_every=50,
     )

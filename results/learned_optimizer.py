@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from machine import hardware
+from schedules import half_cosine
 from torch import Tensor, nn
 
 from mlbook import Result, fit, load
@@ -83,7 +84,7 @@ def learn(stages: list[Stage]) -> tuple[LearnedOptimizer, float]:
             Quadratics(tasks=stage.tasks, seed=i),
             steps=stage.steps,
             optimizer=optimizer,
-            schedule=lambda k, n=stage.steps: 0.5 * (1 + math.cos(math.pi * k / n)),
+            schedule=lambda k, n=stage.steps: half_cosine(k / n),
             checkpoint=HERE / "runs" / f"learned_optimizer_{i}.safetensors",
             checkpoint_every=20,
         )

@@ -11,12 +11,12 @@ minutes for the control on one core; resumable.
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import torch
 from machine import hardware
 from records import record
+from schedules import half_cosine
 from torch import Tensor, nn
 
 from mlbook import Dataset, Result, evaluate, fit, load
@@ -92,7 +92,7 @@ def mann() -> None:
             Sequences(train),
             steps=STEPS,
             optimizer=torch.optim.Adam([p for p in model.parameters() if p.requires_grad], RATE),
-            schedule=lambda k: 0.5 * (1 + math.cos(math.pi * k / STEPS)),
+            schedule=lambda k: half_cosine(k / STEPS),
             checkpoint=HERE / "runs" / f"mann_{name}.safetensors",
             checkpoint_every=250,
         )

@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 import torch
 from records import percent, record
+from schedules import half_cosine
 from torch import Tensor, nn
 
 from mlbook import Result, evaluate, fit, load
@@ -57,7 +58,7 @@ def train(
         data.episodes(5, stage.shots, 5, tasks=4, seed=seed),
         steps=stage.steps,
         optimizer=torch.optim.Adam(groups),
-        schedule=lambda k: 0.5 * (1 + math.cos(math.pi * k / stage.cosine)),
+        schedule=lambda k: half_cosine(k / stage.cosine),
         validate=val and val.episodes(5, stage.shots, 15, rotations=True),
         validate_every=1500,
         validate_tasks=100,

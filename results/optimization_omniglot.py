@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 from comparison import entry
 from machine import hardware
+from schedules import half_cosine
 from torch import Tensor, nn
 
 from mlbook import evaluate, fit, load
@@ -117,7 +117,7 @@ def measure(name: str, seed: int) -> None:
         source,
         steps=STEPS,
         optimizer=torch.optim.Adam(model.parameters(), lr=RATE),
-        schedule=lambda k: 0.5 * (1 + math.cos(math.pi * k / STEPS)),
+        schedule=lambda k: half_cosine(k / STEPS),
         seed=seed,
         checkpoint=HERE / "runs" / f"optimization_omniglot_{name}_seed{seed}.safetensors",
         checkpoint_every=100,

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from machine import hardware
+from schedules import half_cosine
 from torch import Tensor, nn
 
 from mlbook import Dataset, Episodes, History, evaluate, fit, load
@@ -108,7 +108,7 @@ def train(run: Run, seed: int, data: Dataset) -> tuple[Model, History]:
         tasks,
         steps=run.steps,
         optimizer=torch.optim.Adam(model.parameters(), lr=RATE),
-        schedule=lambda k: 0.5 * (1 + math.cos(math.pi * k / run.steps)),
+        schedule=lambda k: half_cosine(k / run.steps),
     )
 
 

@@ -7,13 +7,13 @@ Twenty short trainings, resumable, one or two minutes on one core.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from records import record
+from schedules import half_cosine
 from torch import Tensor, nn
 
 from mlbook import Result, fit
@@ -81,7 +81,7 @@ class Run(NamedTuple):
             Recall(seed=self.seed),
             STEPS,
             optimizer=torch.optim.Adam(model.parameters(), lr=self.rate),
-            schedule=lambda k: 0.5 * (1 + math.cos(math.pi * k / STEPS)),
+            schedule=lambda k: half_cosine(k / STEPS),
             seed=self.seed,
             checkpoint=HERE / "runs" / ("recall_" + "_".join(map(str, self)) + ".safetensors"),
             device="cpu",

@@ -9,7 +9,6 @@ Every setting writes one `results/METHOD_SETTING.json`; the weights go to `mlboo
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from optimization_omniglot import optimization_omniglot
 from prototypical_sweep import prototypical_sweep
 from recall import recall
 from records import percent, record
+from schedules import half_cosine, linear
 from torch import nn
 from transfer import transfer
 
@@ -134,16 +134,6 @@ def train_and_ship(
         result = evaluate(model, tasks, n=1000, **(test or {}))
         record(method, setting, result, paper=published, protocol=protocol, **task, **training)
     write_tensors(WEIGHTS / f"{name}.safetensors", halves, {"method": method, "protocol": protocol})
-
-
-def half_cosine(done: float) -> float:
-    """From 1 to 0 as the share of the steps that are done goes from 0 to 1."""
-    return 0.5 * (1 + math.cos(math.pi * done))
-
-
-def linear(done: float) -> float:
-    """The same along a line."""
-    return 1 - done
 
 
 def fresh(name: str) -> nn.Module:

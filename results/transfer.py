@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import time
 from functools import cache, partial
 from pathlib import Path
@@ -24,6 +23,7 @@ import torch
 from comparison import entry as entry_of
 from comparison import table
 from machine import hardware
+from schedules import half_cosine
 from torch import nn
 
 from mlbook import Dataset, Episode, Episodes, Result, evaluate, fit, load, load_pretrained
@@ -107,7 +107,7 @@ def train(name: str, keep: bool = True) -> tuple[nn.Module, float]:
         InTurn(few, more) if name == "maml" else batches,
         steps=steps,
         optimizer=torch.optim.Adam(model.parameters(), lr=3e-3 if name == "maml" else 5e-3),
-        schedule=lambda k: 0.5 * (1 + math.cos(math.pi * k / steps)),
+        schedule=lambda k: half_cosine(k / steps),
         checkpoint=RUNS / f"transfer_{name}.safetensors" if keep else None,
         checkpoint_every=50,
         progress=False,
