@@ -7,18 +7,17 @@ A quarter of an hour on one core; resumable.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from machine import hardware
+from records import write
 from schedules import half_cosine
 from torch import Tensor, nn
 
 from mlbook import Result, fit
 from mlbook.data.bandits import Bandits, BanditTables, bayes_optimal, play, thompson, ucb1
-from mlbook.data.files import atomic, write_tensors
+from mlbook.data.files import write_tensors
 from mlbook.lstm_meta_learner import RecurrentAgent
 from mlbook.pretrained import MODELS
 
@@ -126,8 +125,6 @@ def bandits() -> None:
     }
     totals = {name: r.sum(0) for name, r in players.items()}
     entry: dict[str, Any] = {
-        "method": "bandits",
-        "setting": "2x100",
         "tables": TEST,
         "seed": 0,
         "steps": sum(s.steps for s in STAGES),
@@ -155,10 +152,7 @@ def bandits() -> None:
         )
         + "; the agent draws its arms from π at meta-test, too"
     )
-    entry |= {"protocol": protocol, "hardware": hardware(), "torch": torch.__version__}
-    entry["command"] = "make results METHOD=bandits"
-    with atomic(HERE / "bandits_2x100.json") as temporary:
-        temporary.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n")
+    write("bandits", "2x100", **entry, protocol=protocol)
     weights = HERE.parent / "mlbook" / "pretrained" / "bandit_agent.safetensors"
     write_tensors(weights, dict(agent.state_dict()), {"method": "bandits", "protocol": protocol})
 

@@ -7,19 +7,18 @@ A quarter of an hour on one core; resumable.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from machine import hardware
+from records import write
 from schedules import half_cosine
 from torch import Tensor, nn
 
 from mlbook import Result, fit, load
-from mlbook.data.files import atomic, write_tensors
+from mlbook.data.files import write_tensors
 from mlbook.data.problems import Classifiers, Objective, Quadratics, classifier, quadratic
 from mlbook.lstm_meta_learner import LearnedOptimizer
 from mlbook.pretrained import MODELS
@@ -125,8 +124,6 @@ def compare(
         curves[other] = descend(other, rate, f, test)
     learned = curves["learned"][-1]
     entry: dict[str, Any] = {
-        "method": "learned_optimizer",
-        "setting": setting,
         "problems": len(learned),
         "seed": 0,
         "validation": check,
@@ -149,10 +146,7 @@ def compare(
             f"{setting}, {other}: {math.exp(log.mean):.4g}, {math.exp(gain.mean):.3g} times that learned",
             flush=True,
         )
-    entry |= {"hardware": hardware(), "torch": torch.__version__}
-    entry["command"] = "make results METHOD=learned_optimizer"
-    with atomic(HERE / f"learned_optimizer_{setting}.json") as temporary:
-        temporary.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n")
+    write("learned_optimizer", setting, **entry)
 
 
 def learned_optimizer() -> None:

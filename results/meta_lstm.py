@@ -24,7 +24,6 @@ from mlbook import Result, evaluate, fit, load
 from mlbook.data.files import write_tensors
 from mlbook.lstm_meta_learner import MetaLSTM
 from mlbook.lstm_meta_learner.meta_lstm import prep
-from mlbook.nets import Conv4
 from mlbook.pretrained import MODELS
 
 HERE = Path(__file__).parent
@@ -224,8 +223,8 @@ def meta_lstm_ablations() -> None:
     whole: Result | None = None
     for name, change in ABLATIONS.items():
         torch.manual_seed(0)
-        net = nn.Sequential(Conv4(hidden=32), nn.Linear(32, 5))
-        model = MetaLSTM(net, hidden=0)
+        model = MODELS["meta_lstm"]()
+        assert isinstance(model, MetaLSTM)
         nn.init.constant_(model.i.bias, BIAS)
         change(model)
         seen = raw if name == "no_preprocessing" else prep

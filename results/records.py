@@ -24,11 +24,16 @@ def percent(result: Result) -> dict[str, float]:
 
 
 def record(method: str, setting: str | None, result: Result, **facts: object) -> None:
-    """Write one figure with all that is needed to make it again."""
+    """Write one accuracy with all that is needed to make it again."""
+    name = write(method, setting, **percent(result), **facts)
+    print(f"{name}: {result}")
+
+
+def write(method: str, setting: str | None, **facts: object) -> str:
+    """Write the facts of one run, whatever was measured, with machine and command; the name of the file."""
     entry = {
         "method": method,
         "setting": setting,
-        **percent(result),
         **facts,
         "hardware": hardware(),
         "torch": torch.__version__,
@@ -37,4 +42,4 @@ def record(method: str, setting: str | None, result: Result, **facts: object) ->
     name = method if setting is None else f"{method}_{setting}"
     with atomic(HERE / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n")
-    print(f"{name}: {result}")
+    return name
