@@ -87,8 +87,9 @@ def fit(
             end.
         validate_every: Steps between validations.
         validate_tasks: Tasks in each validation.
-        tasks_per_backward: Back-propagate so many tasks of a batch at a time: the same gradient in
-            less memory.
+        tasks_per_backward: Back-propagate so many tasks of a batch at a time, in less memory: the
+            same gradient where each task has batch statistics of its own (MAML, ANIL, Meta-SGD);
+            embedding methods normalise by the slice, and Reptile's Adam goes from slice to slice.
         checkpoint: A file, `"runs/proto.safetensors"` say: written every `checkpoint_every` steps
             and at the end, resumed from if it exists.
         checkpoint_every: Steps between checkpoints.

@@ -185,7 +185,7 @@ def learned_optimizer() -> None:
         "classifier",
         model,
         classifier(),
-        [1.0, 10.0, 100.0, 1e3, 1e4],
+        [1.0, 10.0, 100.0, 1e3, 1e4, 1e5],
         Classifiers(val, tasks=16, seed=1000)[0],
         Classifiers(test, tasks=64, seed=1001)[0],
         protocol="networks 49-20-10 with sigmoid on 10 pictures of each of 10 glyphs ('characters' split, seed 0), "

@@ -114,3 +114,8 @@ def test_ucb1_is_that_of_the_paper() -> None:
 def test_too_little_is_an_error(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be at least"):
         Bandits(**wrong)
+
+
+def test_the_optimum_is_known_for_two_arms_only() -> None:
+    with pytest.raises(ValueError, match="3 arms"):
+        play(bayes_optimal(4), *Bandits(arms=3, pulls=4, tasks=2)[0])

@@ -1,4 +1,4 @@
-"""The data sets: `load(name)` for pictures by class, `sinusoids` for regression."""
+"""The data sets: `load(name)` for pictures by class, `sinusoids` for regression; `bandits`, `problems` to optimise."""
 
 from __future__ import annotations
 

@@ -60,7 +60,9 @@ class BanditTables:
     def __init__(self, p: Tensor, pays: Tensor) -> None:
         self.p, self.pays, self.t = p, pays, 0
 
-    def reset(self, seed: int | None = None) -> tuple[Tensor, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
         """Observation `[T, 1]` and an empty info; what the arms pay is given, so a seed changes nothing."""
         self.t = 0
         return self.p.new_zeros(len(self.p), 1), {}
@@ -81,9 +83,11 @@ class BanditTables:
         return self.p.new_zeros(len(self.p), 1), reward, never, over, {"regret": regret}
 
 
-def play(policy: Policy, p: Tensor, pays: Tensor) -> Tensor:
-    """The regret of every pull, `[pulls, T]`, if `policy` plays all tables of a batch."""
-    env, regrets = BanditTables(p, pays), []
+def play(
+    policy: Policy, p: Tensor, pays: Tensor, make: type[BanditTables] = BanditTables
+) -> Tensor:
+    """The regret of every pull, `[pulls, T]`, if `policy` plays all tables of a batch, or what `make` makes of them."""
+    env, regrets = make(p, pays), []
     env.reset()
     wins, pulls = torch.zeros(2, *p.shape, dtype=torch.float64)
     for t in range(pays.shape[1]):
@@ -120,6 +124,12 @@ def bayes_optimal(pulls: int) -> Policy:
     After t pulls all that matters is (n, s_1, s_2): pulls of arm 1, wins of both. From the last pull
     back, V_t is the larger of the two arms' values, q (1 + V_{t+1} after a win) + (1 - q) V_{t+1}
     after a loss, with q = (s + 1) / (n + 2) the arm's expected chance.
+
+    Args:
+        pulls: Of one task.
+
+    Raises:
+        ValueError: When it is played, if the tables do not have two arms.
     """
     V, best = torch.zeros(pulls + 1, pulls + 1, pulls + 1, dtype=torch.float64), []
     for t in range(pulls - 1, -1, -1):
@@ -132,6 +142,8 @@ def bayes_optimal(pulls: int) -> Policy:
     best.reverse()
 
     def policy(wins: Tensor, pulls: Tensor, t: int) -> Tensor:
+        if wins.shape[1] != 2:
+            raise ValueError(f"{wins.shape[1]} arms: this policy is for tables of two")
         return best[t][pulls[:, 0].long(), wins[:, 0].long(), wins[:, 1].long()].long()
 
     policy.value = V.item()  # type: ignore[attr-defined]  # wins to be expected at the start

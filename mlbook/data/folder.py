@@ -14,7 +14,7 @@ ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 def load_folder(path: Path, size: int = 28) -> Dataset:
     """Read `PATH/class/picture.png`, or `PATH/group/class/picture.png`, into a data set.
 
-    Pictures become square, `size` x `size`; grey if all of them are grey, else with three colours.
+    Pictures are stretched to `size` x `size`; grey if every file is stored as grey, else with three colours.
     Every class gets as many samples as the smallest one has, the first in the order of their names.
 
     Args:

@@ -76,7 +76,7 @@ _IDENTITY = (1.0, 0.0, 0.0, 1.0)
 
 
 def make() -> tuple[torch.Tensor, list[str], list[str]]:
-    """Draws the whole data set: some ten seconds on one core. `load("glyphs")` caches it.
+    """Draws the whole data set: some fifteen seconds on one core. `load("glyphs")` caches it.
 
     Returns:
         The pictures, `uint8 [classes, 20, 1, 28, 28]`, strokes 255 on 0, more than 2,000 classes;

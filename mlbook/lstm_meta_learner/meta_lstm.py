@@ -22,10 +22,10 @@ class MetaLSTM(nn.Module):
         θ_t =   1 · θ_{t-1} + α   · (-∇_t)
 
     So take c = θ and c~_t = -∇_t, the gradient of the loss L_t on a mini-batch of the support set at
-    θ_{t-1}, and learn the gates. For every coordinate of θ, with the same weights for all of them::
+    θ_{t-1}, and learn the gates. For every coordinate of θ, with the same weights for all of them (section 3.2)::
 
-        x_t = LSTM( prep(∇_t), prep(L_t) )                 a layer of ordinary units     (section 4)
-        i_t = σ( W_I [x_t, θ_{t-1}, i_{t-1}] + b_I )       how far to step               (section 3.2)
+        x_t = LSTM( prep(∇_t), prep(L_t) )                 a layer of ordinary units     (section 5.1)
+        i_t = σ( W_I [x_t, θ_{t-1}, i_{t-1}] + b_I )       how far to step               (section 3.1)
         f_t = σ( W_F [x_t, θ_{t-1}, f_{t-1}] + b_F )       how much of θ to keep
         θ_t = f_t ∘ θ_{t-1} - i_t ∘ ∇_t
 
@@ -41,7 +41,7 @@ class MetaLSTM(nn.Module):
         net: f, any network from `[B, *x]` to `[B, N]`; its parameters are θ_0.
         steps: T, of the inner loop in training; 1 or more.
         batch: Support examples a step, taken in turn; None for all of them.
-        hidden: Units of the first layer, 20 in the paper; 0 leaves it out: x_t = [prep(∇_t), prep(L_t)].
+        hidden: Units of the first layer, 20 in the authors' code; 0 leaves it out: x_t = [prep(∇_t), prep(L_t)].
         loss: L, from scores and labels (predictions and targets) to the mean over examples.
 
     Raises:
@@ -63,6 +63,8 @@ class MetaLSTM(nn.Module):
         for gate, low in ((self.i, -5), (self.f, 4)):
             nn.init.uniform_(gate.weight, -0.01, 0.01)
             nn.init.uniform_(gate.bias, low, low + 1)
+        for p in self.first.parameters() if self.first is not None else ():
+            nn.init.uniform_(p, -0.01, 0.01)
         for module in net.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.momentum = 1.0  # running statistics are those of the latest batch
@@ -71,7 +73,7 @@ class MetaLSTM(nn.Module):
     def adapt(
         self, support_x: Tensor, support_y: Tensor, steps: int | None = None
     ) -> Callable[[Tensor], Tensor]:
-        """Take the steps of the inner loop on T tasks, each from θ_0.
+        """Take the steps of the inner loop on T tasks (as everywhere in the package, T counts tasks), each from θ_0.
 
         Args:
             support_x: `[T, S, *x]`.
@@ -142,7 +144,7 @@ class MetaLSTM(nn.Module):
 
 
 def prep(x: Tensor) -> Tensor:
-    """Size and sign of x as two numbers `[..., 2]`, of comparable scale for x of any (appendix, p = 10)."""
+    """Size and sign of x as two numbers `[..., 2]`, of comparable scale for x of any (section 3.2; p = 10)."""
     p = 10
     large = x.abs() >= math.exp(-p)
     size = torch.where(large, x.abs().clamp(min=math.exp(-p)).log() / p, -1)

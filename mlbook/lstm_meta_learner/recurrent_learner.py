@@ -1,4 +1,4 @@
-"""Recurrent networks that learn. Hochreiter, Younger & Conwell, ICANN 2001; Duan et al., 2016, arXiv:1611.02779."""
+"""Recurrent networks that learn. Hochreiter et al., ICANN 2001; Duan et al., 2016, and Wang et al., 2016 (RL²)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RecurrentLearner(nn.Module):
     be told; y_0 = 0 (Hochreiter et al., section 2)::
 
         h_t = LSTM( x_t, y_{t-1}; h_{t-1} )
-        p_t = U h_t
+        p_t = U h_t                      U, like W and v below, with a bias
         J   = mean over t of L(p_t, y_t)
 
     Across tasks the weights change, by gradient descent on J; within a task only h does, from 0.
@@ -90,9 +90,11 @@ class RecurrentAgent(nn.Module):
         δ_t          = r_t + γ V_{t+1} - V_t,    A_t = Σ_{k≥t} (γλ)^{k-t} δ_k,    numbers
         J            = -mean over t of log π(a_t) A_t  + β_V mean (A_t + [V_t] - V_t)²  - β_H mean H(π_t)
 
-    with a bracket for what counts as a number, and V = 0 after the last step. A is the generalised advantage
-    of Schulman et al. (2016). The state is carried across the episodes of a task, d
-    telling where one ends, and starts at 0 in a new task.
+    with a bracket for what counts as a number, and V = 0 after the last step. A is the generalised
+    advantage of Schulman et al. (2016); Duan et al. (arXiv:1611.02779) use a GRU and TRPO, Wang et al.
+    (arXiv:1611.05763) the advantage actor-critic and t as a further input. The state is carried across
+    the episodes of a task, d telling where one ends, and starts at 0 in a new task. `reset` is called
+    once: what has several episodes begins the next one by itself.
 
     Args:
         make: From what describes T tasks (the rest of a batch) to the environment of all of them, with

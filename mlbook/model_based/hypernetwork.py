@@ -23,7 +23,7 @@ class HyperNetwork(nn.Module):
     φ and ρ are the same for every class and task. Nothing in them says what a good classifier is:
     no distance, no gradient, no attention. ρ is a hypernetwork, one whose output is the weights of
     another (Ha, Dai & Le, ICLR 2017, arXiv:1609.09106). φ, a mean and ρ are a Deep Set (Zaheer et al.,
-    NeurIPS 2017, arXiv:1703.06114, theorem 2): the order of the support set changes nothing, and
+    NeurIPS 2017, arXiv:1703.06114, theorem 2, for a sum): the order of the support set changes nothing, and
     exchanging two labels exchanges two rows of weights. N and the shots are free, each time.
 
     Gordon et al. emit each class's row of a linear classifier as well, but a distribution over it,

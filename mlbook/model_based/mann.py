@@ -18,9 +18,9 @@ class MANN(nn.Module):
     task starts at 0, but w^u at 1e-4 more from slot to slot, because slots that tie stay alike::
 
         h_t      = LSTM( f(x_t), y_{t-1}, r_{t-1}; h_{t-1}, c_{t-1} )  the controller
-        k_t, a_t = tanh(V h_t), V' h_t                                each head's key and gate
+        k_t, a_t = tanh(V h_t), σ(V' h_t)                             each head's key and gate
         w^lu     = 1 where w^u_{t-1} is at most its n-th smallest, or 0
-        w^w_t    = σ(a_t) w^r_{t-1} + (1 - σ(a_t)) w^lu               where to write
+        w^w_t    = a_t w^r_{t-1} + (1 - a_t) w^lu                     where to write
         M_t      = M_{t-1} less the least used slot, + w^w_t k_t      erase and write; heads add up
         w^r_t    = softmax over slots of s cos(k_t, M_t)              where to read
         r_t      = w^r_t M_t                                          read

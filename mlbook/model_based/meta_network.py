@@ -28,7 +28,7 @@ class MetaNetwork(nn.Module):
 
     A layer with both kinds of weights gives relu(W h) + relu(W* h), the last one W h + W* h (section
     3.3). d and m see one coordinate of ∇ at a time, as two numbers; ∇ is a constant in training. d
-    makes the order of the support matter. (Others write f_θ, F_w, g_φ, G_v for u, d, b, m.)
+    reads all S (the paper: a sample); their order matters. (Others write f_θ, F_w, g_φ, G_v for u, d, b, m.)
 
     Where the paper leaves a choice: u and b are perceptrons of two layers, without biases, on one
     trunk of slow weights (the authors' code gives convolutions fast ones too). loss_emb is, for one

@@ -30,7 +30,8 @@ class NeuralProcess(nn.Module):
     O_N is the first N observations, N drawn anew for every batch: one network learns to answer
     after one point as after many, and σ to say how much is still open. The observations are among
     the targets. With attention (Kim et al., ICLR 2019, arXiv:1901.05761, section 3) every target has
-    an r of its own, in which the points that matter to it weigh more, one softmax for each head::
+    an r of its own, in which the points that matter to it weigh more, one softmax for each head,
+    which has a slice of a and r_i and no projection of its own::
 
         r(x) = sum_i softmax_i( a(x) . a(x_i) / sqrt(d) ) r_i
 

@@ -93,7 +93,11 @@ def accuracies() -> list[str]:
     for name, label in ACCURACIES.items():
         one, five = measured(name, "5w1s"), measured(name, "5w5s")
         if one is not None:
-            rows.append([label, percent(one), percent(five), f"{one['seconds'] / 60:.0f}"])
+            minutes = f"{one['seconds'] / 60:.0f}"
+            if name == "mann":  # its pictures pass through a network that was trained before
+                before = json.loads((RESULTS / "prototypical_5w1s.json").read_text())["seconds"]
+                minutes = f"{before / 60:.0f} + {minutes}"
+            rows.append([label, percent(one), percent(five), minutes])
     return table(["5 ways", "1 shot", "5 shots", "minutes"], rows)
 
 

@@ -204,6 +204,35 @@ def test_the_state_is_carried_through_a_task_and_not_beyond() -> None:
     assert (first["logits"][1:] - other["logits"][1:]).abs().amax((1, 2)).min() > 1e-9
 
 
+class Rounds:
+    """Two tables with episodes of two steps that begin again by themselves; to be seen is the round's number."""
+
+    def __init__(self) -> None:
+        self.t = 0
+
+    def reset(self) -> tuple[Tensor, dict[str, Tensor]]:
+        return torch.zeros(2, 1, dtype=torch.float64), {}
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        self.t += 1
+        no = torch.zeros(2, dtype=torch.bool)
+        s = torch.full((2, 1), self.t // 2, dtype=torch.float64)
+        return s, action.double(), ~no if self.t % 2 == 0 else no, no, {}
+
+
+def test_the_state_is_carried_across_the_episodes_of_a_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, seen, act = agent().eval(), [], RecurrentAgent.act
+    monkeypatch.setattr(model, "act", lambda x, h: seen.append((x, h)) or act(model, x, h))
+    played = model.rollout(Rounds(), 5)
+    assert [x[0, 0].item() for x, _ in seen] == [0, 0, 1, 1, 2]
+    assert [x[0, -1].item() for x, _ in seen] == [0, 0, 1, 0, 1], "d tells where an episode ended"
+    assert seen[0][1] is None
+    for t in range(1, 5):
+        torch.testing.assert_close(seen[t][1][0], played["state"][t - 1], atol=0, rtol=0)
+
+
 def test_play_is_random_in_training_and_greedy_at_the_test() -> None:
     model, env = agent(), BanditTables(*tables())
     torch.manual_seed(0)
