@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -77,6 +80,20 @@ def squared_error(prediction: Tensor, y: Tensor) -> Tensor:
     return (prediction.double() - y.double()).square().flatten(1).mean(1)
 
 
+@contextmanager
+def outputs_for(y: Tensor) -> Iterator[None]:
+    """Say in words that labels y are more than a network has outputs; torch says it by an index."""
+    try:
+        yield
+    except (IndexError, RuntimeError) as error:
+        if not re.search("out of bounds|smaller than num_classes", str(error)):
+            raise
+        ways = int(y.max()) + 1
+        raise ValueError(
+            f"tasks of {ways} ways: the network has fewer outputs. Ask for fewer ways=, or build it for {ways}"
+        ) from error
+
+
 def evaluate(
     model: nn.Module, tasks: Tasks[Episode], n: int = 600, metric: Any = None, **adapt: Any
 ) -> Result:
@@ -98,7 +115,8 @@ def evaluate(
         The values, their mean and its 95 % interval.
 
     Raises:
-        ValueError: If n < 2, an episode has no queries, or an episode is malformed.
+        ValueError: If n < 2, an episode has no queries or is malformed, or has more ways than the
+            model has outputs.
     """
     if n < 2:
         raise ValueError(f"n={n}: an interval needs at least two episodes")
@@ -117,10 +135,11 @@ def evaluate(
                     raise ValueError(
                         "queries=0: there is nothing to score; ask for queries=15, say"
                     )
-                learner = model.adapt(  # type: ignore[operator]
-                    episode.support_x, episode.support_y, **adapt
-                )
-                scores = learner(episode.query_x)
+                with outputs_for(episode.support_y):
+                    learner = model.adapt(  # type: ignore[operator]
+                        episode.support_x, episode.support_y, **adapt
+                    )
+                    scores = learner(episode.query_x)
                 score = metric
                 if score is None and episode.query_y.is_floating_point():
                     score, unit = squared_error, "squared error"

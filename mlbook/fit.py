@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mlbook.data.files import read_tensors, write_tensors
 from mlbook.episodes import Episode
-from mlbook.evaluate import Tasks, evaluate
+from mlbook.evaluate import Tasks, evaluate, outputs_for
 
 
 @dataclass
@@ -147,7 +147,8 @@ def fit(
                 fabric is not None and begin + size < count
             )  # processes exchange gradients once a step
             with fabric.no_backward_sync(trained) if quiet else nullcontext():
-                loss = trained.loss(*part)  # type: ignore[operator]
+                with outputs_for(part[1]) if hasattr(model, "adapt") else nullcontext():
+                    loss = trained.loss(*part)  # type: ignore[operator]
                 fabric.backward(loss * share) if fabric is not None else (loss * share).backward()
             for name, value in {"loss": loss, **getattr(model, "metrics", {})}.items():
                 numbers[name] = (

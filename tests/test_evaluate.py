@@ -6,8 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mlbook import Episode, Result, evaluate
+from mlbook import Episode, Result, evaluate, fit
 from mlbook.data import sinusoids
+from mlbook.lstm_meta_learner import MetaLSTM
+from mlbook.model_based import MANN, InContextTransformer, LSTMControl, MetaNetwork
+from mlbook.optimization import MAML
 from tests.test_episodes import numbered, read
 
 
@@ -114,3 +117,34 @@ def test_mistakes_are_named() -> None:
 
     with pytest.raises(ValueError, match="outside 0"):
         evaluate(Oracle(), Bad())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: MAML(nn.Sequential(nn.Flatten(), nn.Linear(784, 5))),
+        lambda: MAML(nn.Sequential(nn.Flatten(), nn.Linear(784, 5)), vectorize=False),
+        lambda: MetaLSTM(nn.Sequential(nn.Flatten(), nn.Linear(784, 5)), hidden=0),
+        lambda: MANN(nn.Flatten(), 784, ways=5, hidden=4, slots=4, width=3, reads=1),
+        lambda: LSTMControl(nn.Flatten(), 784, ways=5, hidden=4),
+        lambda: MetaNetwork(nn.Flatten(), 784, ways=5, hidden=4, units=2),
+        lambda: InContextTransformer(nn.Flatten(), 784, ways=5),
+    ],
+)
+def test_more_ways_than_outputs_are_named(build: Callable[[], nn.Module]) -> None:
+    x, y = torch.rand(1, 7, 1, 28, 28), torch.arange(7)[None]
+    tasks = [Episode(x, y, x, y)] * 2
+    with pytest.raises(ValueError, match="7"):
+        evaluate(build(), tasks, n=2)
+    with pytest.raises(ValueError, match="7"):
+        fit(build(), tasks, 1, progress=False, device="cpu")
+
+
+def test_other_errors_of_a_model_stay_what_they_are() -> None:
+    class Broken(nn.Module):
+        def adapt(self, support_x: Tensor, support_y: Tensor) -> Callable[[Tensor], Tensor]:
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    x, y = torch.rand(1, 2, 3), torch.arange(2)[None]
+    with pytest.raises(RuntimeError, match="mat1"):
+        evaluate(Broken(), [Episode(x, y, x, y)], n=2)
