@@ -5,7 +5,7 @@
 Both read the pictures through the embedding of the shipped Prototypical Network, which stays as it is: of pixels alone,
 a memory learns in some tens of thousands of sequences (the paper took 100,000). It is applied to every picture once,
 in the four orientations, so a step of training costs the recurrence alone. A quarter of an hour for the memory, and
-about as much for the control at three rates, on one core; resumable.
+half as much for the control at three rates, on one core; resumable.
 """
 
 from __future__ import annotations
