@@ -201,7 +201,11 @@ def few_shot() -> str:
             if (same := run.get("same_start", {}).get(name))
         ]
         said.append(f"LSTM minus {label} from the same start is {' and '.join(gaps)}")
-    text = f"Paired on the same tasks, {'; '.join(said)}.".replace(" -", " −")
+    counts = " and ".join(
+        f"{run['same_start']['sgd']['episodes']:,} with {shots}"
+        for run, shots in zip(runs, ("1 shot", "5 shots"), strict=True)
+    )
+    text = f"Paired on the same tasks ({counts}), {'; '.join(said)}.".replace(" -", " −")
     plain = stored("first_order_maml_5w1s")["inductive"]
     gates = all(r["gain"] > r["gain_interval"] for run in runs for r in run["same_start"].values())
     if gates and plain["accuracy"] - plain["interval"] > runs[0]["accuracy"] + runs[0]["interval"]:
