@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
@@ -50,7 +50,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any])
     """Write tensors and plain values as one safetensors file, the values as JSON in its header, atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
-        save_file(plain, temporary, metadata={"mlbook": json.dumps(facts)})
+        # `save_file` goes through a temporary file of its own, which would stay behind in a run that is killed
+        temporary.write_bytes(save(plain, metadata={"mlbook": json.dumps(facts)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
