@@ -10,18 +10,16 @@ half as much for the control at three rates, on one core; resumable.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from machine import hardware
-from records import record
+from records import record, write
 from schedules import half_cosine
 from torch import Tensor, nn
 
 from mlbook import Dataset, Result, evaluate, fit, load
-from mlbook.data.files import atomic, write_tensors
+from mlbook.data.files import write_tensors
 from mlbook.episodes import generator_of
 from mlbook.model_based import LSTMControl
 from mlbook.pretrained import MODELS, load_pretrained
@@ -100,7 +98,7 @@ def mann() -> None:
     standard.running_mean, standard.running_var = train.mean((0, 1)), train.var().expand(64).clone()
     pictures = nn.Sequential(embed, standard).eval()
     train, val, test = (standard.eval()(z.flatten(0, 1)).view(z.shape) for z in (train, val, test))
-    entry: dict[str, object] = {"method": "mann", "setting": "5x10", "steps": STEPS, "seed": 0}
+    entry: dict[str, object] = {"steps": STEPS, "seed": 0}
     models["mann"].embed = nn.Identity()
     entry["mann_seconds"] = learn("mann", models["mann"], RATE, train)
     halves = {k: v.half() for k, v in models["mann"].state_dict().items()}
@@ -128,11 +126,7 @@ def mann() -> None:
         f"trained; {STEPS:,} steps of {BATCH} sequences of {WAYS} classes x {TIMES}, Adam at {RATE:g} (the "
         f"control: at the best of {', '.join(f'{r:g}' for r in CONTROL)}), half-cosine to 0"
     )
-    about = {"protocol": protocol, "hardware": hardware(), "torch": torch.__version__}
-    about["command"] = "make results METHOD=mann"
-    entry |= {"paper": PAPER, "sequences": TEST, **about}
-    with atomic(HERE / "mann_5x10.json") as temporary:
-        temporary.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n")
+    write("mann", "5x10", **entry, paper=PAPER, sequences=TEST, protocol=protocol)
     model = models["mann"]
     model.embed = pictures
     tensors = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
