@@ -8,13 +8,16 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import mlbook
 from tools.repository import address, files, pages, slug, version
@@ -105,35 +108,112 @@ def constraints() -> dict[str, str]:
     return {canonicalize_name(name): number for name, number in pins}
 
 
-def closure(requirements: list[str]) -> dict[str, str]:
-    """Every distribution that the requirements bring on this machine, with its version."""
+# What the build of torch for Linux with CUDA brings, several gigabytes of it: not pinned, see constraints.txt.
+CUDA = re.compile(r"(nvidia|cuda)-.+|(pytorch-)?triton")
+
+Distribution = tuple[str, list[str]]  # a version, and what it asks for
+
+
+def installed(name: str) -> Distribution:
+    return importlib.metadata.version(name), importlib.metadata.requires(name) or []
+
+
+def closure(
+    requirements: list[str], look_up: Callable[[str], Distribution] = installed
+) -> dict[str, str]:
+    """Every distribution that the requirements bring on this machine, with its public version.
+
+    What torch brings for CUDA, by itself or through another such distribution, is left out. If it is
+    asked for by anything else, it is there.
+    """
     found: dict[str, str] = {}
-    todo = [(Requirement(r), "") for r in requirements]
-    done: set[tuple[str, str]] = set()
+    todo = [(Requirement(r), "", False) for r in requirements]
+    done: set[tuple[str, str, bool]] = set()
     while todo:
-        requirement, extra = todo.pop()
+        requirement, extra, by_torch = todo.pop()
         if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
             continue
         name = canonicalize_name(requirement.name)
-        found[name] = importlib.metadata.version(name)
+        cuda = by_torch and CUDA.fullmatch(name) is not None
+        number, needs = look_up(name)
+        if not cuda:
+            found[name] = Version(number).public
         for wanted in ("", *requirement.extras):
-            if (name, wanted) not in done:
-                done.add((name, wanted))
-                needs = importlib.metadata.requires(name) or []
-                todo += [(Requirement(n), wanted) for n in needs]
+            if (name, wanted, cuda) not in done:
+                done.add((name, wanted, cuda))
+                todo += [(Requirement(n), wanted, cuda or name == "torch") for n in needs]
     return found
 
 
-def test_every_distribution_that_is_needed_is_pinned_and_installed_as_pinned() -> None:
+def unpinned(brought: dict[str, str], pinned: dict[str, str]) -> list[str]:
+    """What is brought and has no pin, and what is brought in another version than the pin's."""
+    return sorted(f"{name}=={v}" for name, v in brought.items() if pinned.get(name) != v)
+
+
+def everything() -> list[str]:
+    """What the package and all its extras ask for."""
     facts = tomllib.loads(text("pyproject.toml"))["project"]
-    wanted = [
-        *facts["dependencies"],
-        *(r for e in facts["optional-dependencies"].values() for r in e),
-    ]
-    installed = {n: v.split("+")[0] for n, v in closure(wanted).items()}
-    pinned = constraints()
-    assert sorted(set(installed) - set(pinned)) == []
-    assert {n: pinned[n] for n in installed} == installed
+    extras = facts["optional-dependencies"].values()
+    return [*facts["dependencies"], *(r for extra in extras for r in extra)]
+
+
+def test_every_distribution_that_is_needed_is_pinned_and_installed_as_pinned() -> None:
+    assert unpinned(closure(everything()), constraints()) == []
+
+
+# torch 2.13.0 as PyPI serves it for Linux, and what it brings there.
+TORCH_WITH_CUDA: dict[str, Distribution] = {
+    "torch": (
+        "2.13.0+cu130",
+        [
+            "sympy>=1.13.3",
+            'cuda-bindings<14,>=13.0.3; python_version < "4"',
+            "cuda-toolkit[cublas,cudart]==13.0.3",
+            "nvidia-cudnn-cu13==9.20.0.48",
+            "triton==3.7.1",
+            'optree>=0.13; extra == "optree"',
+        ],
+    ),
+    "sympy": ("1.14.0", ["mpmath<1.4,>=1.1.0"]),
+    "mpmath": ("1.3.0", []),
+    "cuda-bindings": ("13.5.0", ["cuda-pathfinder>=1.4.2"]),
+    "cuda-pathfinder": ("1.5.0", []),
+    "cuda-toolkit": (
+        "13.0.3.0",
+        ['nvidia-cublas==13.1.1.3.*; extra == "cublas"', 'nvidia-nvtx; extra == "nvtx"'],
+    ),
+    "nvidia-cublas": ("13.1.1.3", []),
+    "nvidia-cudnn-cu13": ("9.20.0.48", ["nvidia-cublas"]),
+    "triton": ("3.7.1", []),
+}
+PINNED = {"torch": "2.13.0", "sympy": "1.14.0", "mpmath": "1.3.0"}
+
+
+def test_what_torch_alone_brings_for_cuda_is_left_open() -> None:
+    brought = closure(["torch>=2.4"], TORCH_WITH_CUDA.__getitem__)
+    assert brought == PINNED
+    assert unpinned(brought, PINNED) == []
+
+
+@pytest.mark.parametrize(
+    ("requirements", "further", "found"),
+    [
+        (["torch", "somebody"], {"somebody": ("1.0", [])}, "somebody==1.0"),
+        # asked for by torch and by somebody else: no longer torch's alone
+        (["torch", "fast"], {"fast": ("1.0", ["nvidia-cublas"])}, "nvidia-cublas==13.1.1.3"),
+        (["torch", "triton"], {}, "triton==3.7.1"),
+        # not CUDA's, though it comes through what is
+        (["torch"], {"triton": ("3.7.1", ["helper"]), "helper": ("2.0", [])}, "helper==2.0"),
+        (["torch"], {"sympy": ("1.15.0", [])}, "sympy==1.15.0"),
+        (["torch"], {"torch": ("2.13.1+cpu", ["sympy"])}, "torch==2.13.1"),
+    ],
+)
+def test_what_else_is_not_pinned_is_found_beside_it(
+    requirements: list[str], further: dict[str, Distribution], found: str
+) -> None:
+    brought = closure(requirements, (TORCH_WITH_CUDA | further).__getitem__)
+    missing = unpinned(brought, {**PINNED, "fast": "1.0"})
+    assert missing == [found]
 
 
 def test_lower_bounds_leave_a_readers_torch_and_numpy_alone() -> None:
@@ -166,6 +246,38 @@ def test_the_wheel_carries_what_the_package_reads(tmp_path: Path) -> None:
     weights = list((ROOT / "mlbook" / "pretrained").glob("*.safetensors"))
     assert all(w.stat().st_size <= 3_000_000 for w in weights)
     assert sum(w.stat().st_size for w in weights) <= 25_000_000
+
+
+# --- what counts as an error ---------------------------------------------------------------------
+
+
+def warn_as(module: str, category: type[Warning]) -> list[str]:
+    """What is shown when code of this module warns; an error where the warning is one."""
+    with warnings.catch_warnings(record=True) as shown:
+        exec(
+            "import warnings; warnings.warn('to be mended', category)",
+            {"__name__": module, "category": category},
+        )
+    return [str(w.message) for w in shown]
+
+
+@pytest.mark.parametrize("category", [UserWarning, DeprecationWarning, FutureWarning])
+def test_a_warning_of_ours_is_an_error_and_one_of_others_is_not(category: type[Warning]) -> None:
+    for module in ("mlbook", "mlbook.fit", "mlbook.metric.matching", "tests.test_fit", "oracles"):
+        with pytest.raises(category, match="to be mended"):
+            warn_as(module, category)
+    for module in ("matplotlib._fontconfig_pattern", "anyio", "torch.nn.functional", "mlbooks"):
+        assert warn_as(module, category) == ["to be mended"]
+
+
+def test_a_warning_for_which_we_are_the_caller_is_ours() -> None:
+    theirs: dict[str, object] = {"__name__": "theirs", "warn": warnings.warn}
+    exec("def outdated(): warn('use another', DeprecationWarning, stacklevel=2)", theirs)
+    ours = {"__name__": "mlbook.fit", "outdated": theirs["outdated"]}
+    with pytest.raises(DeprecationWarning, match="use another"):
+        exec("outdated()", ours)
+    with pytest.raises(RuntimeWarning, match="divide by zero"):
+        exec("import numpy\nnumpy.float64(1) / numpy.float64(0)", ours)
 
 
 # --- the ways to run it --------------------------------------------------------------------------
