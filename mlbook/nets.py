@@ -42,7 +42,7 @@ class Conv4(nn.Module):
 
     Raises:
         ValueError: If `pools` or `stride` is out of range, or a picture does not have `in_channels`
-            channels.
+            channels or is too small for so many poolings.
     """
 
     def __init__(
@@ -59,7 +59,12 @@ class Conv4(nn.Module):
             raise ValueError(f"pools={pools}: Conv4 has four blocks, so pools is 0, 1, 2, 3 or 4")
         if stride not in (1, 2):
             raise ValueError(f"stride={stride}: use 1 (and pooling) or 2 (and pools=0)")
-        self.in_channels, self.stride, self.flatten = in_channels, stride, flatten
+        self.in_channels, self.pools, self.stride, self.flatten = (
+            in_channels,
+            pools,
+            stride,
+            flatten,
+        )
         blocks = []
         for i in range(4):
             conv = nn.Conv2d(in_channels if i == 0 else hidden, hidden, 3, stride, padding=1)
@@ -76,16 +81,34 @@ class Conv4(nn.Module):
                 f"Conv4 expects pictures [B, {self.in_channels}, H, W] and got {list(x.shape)}; "
                 "set in_channels, or flatten the tasks dimension into the batch"
             )
+        side = min(x.shape[2:])
+        for i in range(4):
+            side = -(-side // self.stride)  # a convolution rounds up, pooling rounds down
+            if side < 2 and i < self.pools:
+                raise ValueError(
+                    f"pools={self.pools}: nothing is left of pictures of {x.shape[2]}x{x.shape[3]} after so many "
+                    f"poolings; use Conv4(pools={i}), or larger pictures"
+                )
+            side = side // 2 if i < self.pools else side
         if self.blocks[0][1].running_mean is None:  # type: ignore[index]
             x = self.normalised_by_batch(x)
         else:
-            x = self.blocks(x.contiguous(memory_format=torch.channels_last))
+            # channels_last by permutation, here and below: vmap cannot ask for a memory format
+            x = self.blocks(x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2))
         if not self.flatten:
             return x
         return x.mean((2, 3)) if self.stride == 2 else x.flatten(1)
 
     def normalised_by_batch(self, x: Tensor) -> Tensor:
         """The four blocks with the statistics of the batch: the same function, in fewer passes.
+
+        It equals these lines, which may take its place if you copy this network; they are what the
+        usual path runs, and for gradients of gradients they take longer::
+
+            for conv, norm, pool, relu in self.blocks:
+                x = norm(conv(x))
+                x = relu(pool(x))
+            return x
 
         An output of the first convolution is w·p + b, with p one of the picture's 3x3 patches. Its
         mean over the batch is therefore w·E[p] + b and its variance w·Cov[p]·w, known from a 9x9
