@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -27,43 +27,158 @@ class Episode(NamedTuple):
     query_y: Tensor
 
     def check(self) -> Episode:
-        """Return the episode itself if its shapes and labels make sense.
+        """Return the episode, its labels as int64, if its shapes, labels and numbers make sense.
+
+        It reads one small tensor of flags: on a GPU that waits for all work given to it before.
+        `check_shapes` and `faults` are the two halves that do not wait.
 
         Raises:
-            ValueError: If ranks or sizes disagree, a label lies outside 0..N-1, or a class has no
-                support.
+            ValueError: As in `check_shapes`; if a label lies outside 0..N-1, a class has no support
+                in one of the tasks, or the tasks are not of equally many classes.
+            FloatingPointError: If x, or a float y, holds NaN or infinity.
+        """
+        episode = self.check_shapes()
+        flags = episode._flags().tolist()
+        if any(flags):
+            episode._name_fault(flags)
+        return episode
+
+    def check_shapes(self) -> Episode:
+        """Return the episode, its labels as int64, if shapes and types make sense; no value is looked at.
+
+        Raises:
+            ValueError: If ranks, sizes, types or devices disagree, or a dimension is empty that must
+                not be (only the queries may be).
         """
         sx, sy, qx, qy = self
+        for name, t in zip(self._fields, self, strict=True):
+            if not isinstance(t, Tensor):
+                raise ValueError(
+                    f"{name} is a {type(t).__name__}; make it a tensor with torch.as_tensor"
+                )
+            if t.device != sx.device:
+                raise ValueError(
+                    f"support_x is on {sx.device} and {name} on {t.device}: move them to one device with .to"
+                )
         for name, x, y in (("support", sx, sy), ("query", qx, qy)):
             if x.dim() < 3 or y.dim() < 2 or x.shape[:2] != y.shape[:2]:
                 raise ValueError(
                     f"{name}_x {list(x.shape)} and {name}_y {list(y.shape)} must begin with the same two dimensions, "
-                    "tasks and examples; a single task is x[None], y[None]"
+                    "tasks and examples; a single task is x[None], y[None], and examples of one number are x[..., None]"
+                )
+            if x.dtype == torch.uint8:
+                raise ValueError(
+                    f"{name}_x is uint8: pictures enter as floats in [0, 1], x.float() / 255"
+                )
+            if y.is_complex():
+                raise ValueError(f"{name}_y is {y.dtype}: targets are real numbers")
+            if not y.is_floating_point() and y.dim() > 2:
+                raise ValueError(
+                    f"{name}_y {list(y.shape)} is {y.dtype}, so it holds labels, which are [tasks, examples]: "
+                    "y.squeeze(-1) drops a last dimension of 1, one-hot labels are y.argmax(-1), and targets to "
+                    "regress on are y.float()"
                 )
         # of another rank, the support is a description of each class (zero-shot): sizes may differ
         if sx.shape[0] != qx.shape[0] or (sx.dim() == qx.dim() and sx.shape[2:] != qx.shape[2:]):
             raise ValueError(
                 f"support_x {list(sx.shape)} and query_x {list(qx.shape)} must agree in all but the number of examples"
             )
+        if sy.is_floating_point() != qy.is_floating_point() or sy.shape[2:] != qy.shape[2:]:
+            raise ValueError(
+                f"support_y {list(sy.shape)} of {sy.dtype} and query_y {list(qy.shape)} of {qy.dtype} must agree "
+                "in all but the number of examples: both labels (integers) or both targets (floats)"
+            )
+        if len(sx) == 0:
+            raise ValueError("there are no tasks: support_x begins with 0; give it one at least")
         if sy.shape[1] == 0:
             raise ValueError(
                 "the support set is empty: a task needs at least one example to learn from"
             )
-        if not sy.is_floating_point():
-            ways = int(sy.max()) + 1
-            for name, y in (("support_y", sy), ("query_y", qy)):
-                if y.numel() and (y.min() < 0 or y.max() >= ways):
-                    bad = y[(y < 0) | (y >= ways)][0].item()
-                    raise ValueError(
-                        f"{name} holds the label {bad}, outside 0..{ways - 1}; relabel each task's classes 0..N-1"
-                    )
-            missing = (torch.nn.functional.one_hot(sy, ways).sum(1) == 0).nonzero()
-            if len(missing):
-                task, label = missing[0].tolist()
+        for name, t in zip(self._fields, self, strict=True):
+            if 0 in t.shape[2:]:
                 raise ValueError(
-                    f"class {label} of task {task} has no support example, though labels go up to {ways - 1}"
+                    f"{name} {list(t.shape)}: an example of no numbers; only the queries' dimension may be 0"
                 )
-        return self
+        if sy.is_floating_point():
+            return self
+        return Episode(sx, sy.long(), qx, qy.long())
+
+    def faults(self) -> Tensor:
+        """Flags `bool [4]`, on the episode's device: if any is set, `check` raises and says what is wrong.
+
+        Nothing here waits for the device, so that a training loop can read the flags later, along
+        with its losses.
+
+        Raises:
+            ValueError: As in `check_shapes`.
+        """
+        return self.check_shapes()._flags()
+
+    def _flags(self) -> Tensor:
+        sx, sy, qx, qy = self
+
+        def not_finite(t: Tensor) -> Tensor:
+            if t.numel() == 0 or not t.is_floating_point():
+                return sx.new_zeros((), dtype=torch.bool)
+            least, most = torch.aminmax(t.detach())  # one pass; NaN goes through
+            return ~(least.isfinite() & most.isfinite())
+
+        if sy.is_floating_point():
+            return torch.stack([not_finite(t) for t in self])
+        # sorted, the labels of a task go from 0 to N-1 in steps of 0 or 1
+        labels = sy.sort(1).values
+        gap = (labels[:, 0] != 0).any() | (labels.diff(dim=1) > 1).any()
+        uneven = (labels[:, -1] != labels[0, -1]).any()
+        outside = ((qy < 0) | (qy > labels[:, -1:])).any()
+        return torch.stack([not_finite(sx), not_finite(qx), gap | uneven, outside])
+
+    def _name_fault(self, flags: list[bool]) -> NoReturn:
+        """Raise what `_flags` found, with value and remedy."""
+        sx, sy, qx, qy = (t.detach().cpu() for t in self)
+        for name, t in (("support_x", sx), ("query_x", qx), ("support_y", sy), ("query_y", qy)):
+            bad = (~t.isfinite()).nonzero()
+            if len(bad):
+                task, example = bad[0, :2].tolist()
+                raise FloatingPointError(
+                    f"{name} holds {t[tuple(bad[0].tolist())].item()} (task {task}, example {example}): "
+                    "every number must be finite; mend the data or leave the example out"
+                )
+        remedy = (
+            "relabel the classes of each task t 0..N-1: "
+            "torch.unique(torch.cat([support_y[t], query_y[t]]), return_inverse=True)[1]"
+        )
+        for task, y in enumerate(sy.tolist()):
+            seen, most = set(y), max(y)
+            if min(y) < 0:
+                raise ValueError(
+                    f"support_y holds the label {min(y)} in task {task}, outside 0..N-1; {remedy}"
+                )
+            if most >= len(y):  # there cannot be so many classes
+                raise ValueError(
+                    f"support_y of task {task} holds the label {most}, though it has {len(seen)} classes, "
+                    f"which are to be 0..{len(seen) - 1}; {remedy}"
+                )
+            for label in range(most):
+                if label not in seen:
+                    raise ValueError(
+                        f"class {label} of task {task} has no support example, though labels go up to {most}; "
+                        f"give it one, or {remedy}"
+                    )
+        ways = (sy.amax(1) + 1).tolist()
+        for task, n in enumerate(ways):
+            if n != ways[0]:
+                raise ValueError(
+                    f"task 0 has {ways[0]} classes and task {task} has {n}: the tasks of a batch must have equally "
+                    "many; put them into batches of their own"
+                )
+        for task, y in enumerate(qy.tolist()):
+            for label in y:
+                if not 0 <= label < ways[0]:
+                    raise ValueError(
+                        f"query_y holds the label {label}, outside 0..{ways[0] - 1}, in task {task}: no support "
+                        f"example is of that class; {remedy}"
+                    )
+        raise AssertionError(f"flags {flags} were set, and nothing was found")  # not reached
 
 
 def generator_of(seed: int, k: int) -> torch.Generator:

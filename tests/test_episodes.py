@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -212,6 +214,118 @@ def test_a_malformed_episode_is_refused() -> None:
     ]:
         with pytest.raises(ValueError, match=says):
             episode(**changes).check()
+
+
+LABELS = torch.tensor([[0, 1, 2]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"query_y": torch.tensor([[0, 1, 2], [0, 1, 3]])}, r"query_y .*label 3, .*0\.\.2, in task 1"),
+        ({"query_y": torch.tensor([[0, 1, 2], [-1, 1, 2]])}, r"query_y holds the label -1"),
+        ({"query_y": torch.tensor([[2_000_000_000, 0, 0]] * 2)}, "label 2000000000"),
+        ({"support_y": torch.tensor([[0, 1, 2_000_000_000]] * 2)}, "label 2000000000"),
+        ({"support_y": torch.tensor([[0, 1, 2**62], [0, 1, 2]])}, f"label {2**62}"),
+        ({"support_y": torch.tensor([[-(2**63), 2**63 - 1, 0]] * 2)}, f"label -{2**63}"),
+        # 1..N, and numbers of classes: what to do about it is said
+        ({"support_y": LABELS + 1}, r"label 3, though it has 3 classes, .*0\.\.2; relabel.*torch\.unique"),
+        ({"support_y": LABELS + 100}, r"label 102, .*return_inverse=True"),
+        ({"support_y": torch.tensor([[0, 1, 2], [0, 0, 2]])}, "class 1 of task 1 has no support"),
+        ({"support_y": torch.tensor([[1, 1, 2]] * 2)}, "class 0 of task 0 has no support"),
+        ({"support_y": torch.tensor([[0, 1, 2], [0, 1, 1]])}, "task 0 has 3 classes and task 1 has 2"),
+        ({"support_y": torch.tensor([[0, 1, 1], [0, 1, 2]])}, "task 0 has 2 classes and task 1 has 3"),
+        # shapes
+        ({"query_y": LABELS[..., None]}, r"query_y \[2, 3, 1\] is torch.int64, .*squeeze\(-1\)"),
+        ({"support_y": torch.eye(3).long().expand(2, 3, 3)}, r"support_y .*argmax\(-1\)"),
+        ({"support_y": LABELS.float()}, "support_y .*float32 and query_y .*int64 must agree"),
+        ({"query_y": torch.zeros(2, 3, 1)}, "support_y .*int64 and query_y .*float32 must agree"),
+        ({"query_y": torch.zeros(2, 3, dtype=torch.complex64)}, "complex64"),
+        ({"query_x": torch.zeros(2, 3)}, r"x\[\.\.\., None\]"),
+        ({"query_x": torch.zeros(2, 3, 4, dtype=torch.uint8)}, r"query_x is uint8: .*\.float\(\) / 255"),
+        ({"query_y": [[0, 1, 2]] * 2}, "query_y is a list; .*torch.as_tensor"),
+        ({"query_y": LABELS.to("meta")}, "support_x is on cpu and query_y on meta"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_an_episode_is_named_with_a_remedy(
+    changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        episode(**changes).check()
+
+
+def test_pictures_without_pixels_and_batches_without_tasks_are_refused() -> None:
+    for x in (torch.zeros(2, 3, 1, 0, 28), torch.zeros(2, 3, 0, 28, 28), torch.zeros(2, 3, 0)):
+        with pytest.raises(ValueError, match=r"support_x .*an example of no numbers"):
+            episode(support_x=x, query_x=x).check()
+    with pytest.raises(ValueError, match="no tasks"):
+        Episode(*(t[:0] for t in episode())).check()
+    y = torch.zeros(2, 3, 0)
+    with pytest.raises(ValueError, match=r"support_y .*an example of no numbers"):
+        episode(support_y=y, query_y=y).check()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_a_number_that_is_not_finite_is_named_where_it_stands(
+    bad: float, dtype: torch.dtype
+) -> None:
+    for name in Episode._fields:
+        parts = {n: torch.zeros(3, 5, 2, 2, dtype=dtype) for n in Episode._fields}
+        parts[name][2, 4, 1, 0] = bad
+        e = Episode(**parts)
+        assert e.faults().any()
+        with pytest.raises(FloatingPointError, match=rf"{name} holds {bad} \(task 2, example 4\)"):
+            e.check()
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32],
+)
+def test_labels_of_every_integer_type_become_int64(dtype: torch.dtype) -> None:
+    checked = episode(support_y=LABELS.to(dtype), query_y=LABELS.flip(1).to(dtype)).check()
+    for y, right in ((checked.support_y, LABELS), (checked.query_y, LABELS.flip(1))):
+        assert y.dtype == torch.int64
+        assert torch.equal(y, right)
+    two = LABELS.clamp(max=1)
+    yes_or_no = episode(support_y=two.bool(), query_y=two.bool()).check()
+    assert torch.equal(yes_or_no.support_y, two)
+
+
+def test_targets_and_tokens_are_taken_as_they_are() -> None:
+    tokens = torch.tensor([[[7, 1], [0, 3], [9, 9]]] * 2)
+    for e in (
+        episode(support_x=tokens, query_x=tokens),
+        episode(support_y=torch.rand(2, 3), query_y=torch.rand(2, 3)),
+        episode(support_y=torch.rand(2, 3, 1), query_y=torch.rand(2, 3, 1)),
+        episode(query_x=torch.zeros(2, 0, 4), query_y=torch.zeros(2, 0).long()),
+        episode(query_x=torch.zeros(2, 3, 1, 8, 8)),  # descriptions support, pictures are asked
+    ):
+        checked = e.check()
+        assert all(a is b for a, b in zip(checked, e, strict=True)), "nothing is copied"
+        assert not e.faults().any()
+
+
+@given(data=st.data())
+def test_flags_are_set_just_when_a_plain_reading_finds_a_fault(data: st.DataObject) -> None:
+    """The rule on labels, written out in Python, on small random labels that are often nearly right."""
+    t, s, q = (data.draw(st.integers(1, 4)) for _ in range(3))
+    sy = data.draw(
+        st.lists(st.lists(st.integers(-1, 3), min_size=s, max_size=s), min_size=t, max_size=t)
+    )
+    qy = data.draw(st.lists(st.lists(st.integers(-1, 3), min_size=q, max_size=q), min_size=t, max_size=t))  # fmt: skip
+    e = Episode(torch.zeros(t, s, 1), torch.tensor(sy), torch.zeros(t, q, 1), torch.tensor(qy))
+    ways = max(sy[0]) + 1
+    right = all(
+        set(a) == set(range(ways)) and set(b) <= set(a) for a, b in zip(sy, qy, strict=True)
+    )
+    assert bool(e.faults().any()) == (not right)
+    if right:
+        e.check()
+    else:
+        with pytest.raises(ValueError, match=r"relabel|batches of their own"):
+            e.check()
 
 
 def test_batches_for_ordinary_training() -> None:
