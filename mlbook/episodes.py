@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -120,14 +121,14 @@ class Episode(NamedTuple):
         def not_finite(t: Tensor) -> Tensor:
             if t.numel() == 0 or not t.is_floating_point():
                 return sx.new_zeros((), dtype=torch.bool)
-            least, most = torch.aminmax(t.detach())  # one pass; NaN goes through
-            return ~(least.isfinite() & most.isfinite())
+            t = t.detach()
+            return (t.amin() * 0 + t.amax() * 0) != 0  # NaN goes through both, and inf * 0 is NaN
 
         if sy.is_floating_point():
             return torch.stack([not_finite(t) for t in self])
         # sorted, the labels of a task go from 0 to N-1 in steps of 0 or 1
         labels = sy.sort(1).values
-        gap = (labels[:, 0] != 0).any() | (labels.diff(dim=1) > 1).any()
+        gap = (labels[:, 0] != 0).any() | (labels[:, 1:] - labels[:, :-1] > 1).any()
         uneven = (labels[:, -1] != labels[0, -1]).any()
         outside = ((qy < 0) | (qy > labels[:, -1:])).any()
         return torch.stack([not_finite(sx), not_finite(qx), gap | uneven, outside])
@@ -179,6 +180,23 @@ class Episode(NamedTuple):
                         f"example is of that class; {remedy}"
                     )
         raise AssertionError(f"flags {flags} were set, and nothing was found")  # not reached
+
+
+def whole(name: str, value: Any, least: int | None = None) -> int:
+    """The argument `name` as an int, from an int of Python, NumPy or torch.
+
+    Raises:
+        ValueError: If it is not a whole number, or below `least`.
+    """
+    try:
+        if isinstance(value, bool) or (isinstance(value, Tensor) and value.dtype == torch.bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name}={value!r}: must be a whole number") from None
+    if least is not None and number < least:
+        raise ValueError(f"{name}={number}: must be at least {least}")
+    return number
 
 
 def generator_of(seed: int, k: int) -> torch.Generator:
