@@ -5,7 +5,7 @@
 
 Every method is trained from scratch twice, on handwriting (Omniglot) and on print (glyphs), with the same budget, and
 asked the same 600 tasks of each setting on the test classes of both. Each training writes one
-`results/comparison_MODEL_DOMAIN.json` with the number of right answers of every task, so that differences can be
+`mlbook/results/comparison_MODEL_DOMAIN.json` with the number of right answers of every task, so that differences can be
 paired, and is skipped from then on; one that was stopped goes on from its checkpoint. About 40 minutes on one core.
 """
 
@@ -35,6 +35,7 @@ from mlbook.metric import (
     SiameseNetwork,
 )
 from mlbook.nets import Conv4
+from mlbook.results import FOLDER
 
 HERE = Path(__file__).parent
 DOMAINS = ("omniglot", "glyphs")
@@ -168,7 +169,7 @@ def entry(result: Result, queries: int) -> dict[str, Any]:
 
 def measure(name: str, domain: str) -> None:
     """Train one model on one domain, ask it the tasks of both, write one JSON; do nothing if that file is there."""
-    path = HERE / f"comparison_{name}_{domain}.json"
+    path = FOLDER / f"comparison_{name}_{domain}.json"
     if path.exists():
         return
     TABLES.clear()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import platform
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +18,8 @@ from mlbook import Dataset, Result, evaluate, fit, load
 from mlbook.data.files import atomic
 from mlbook.metric import PrototypicalNetwork
 from mlbook.nets import Conv4
+from mlbook.results import FOLDER
 
-HERE = Path(__file__).parent
 STEPS = 300
 SEEDS = (0, 1)
 SEEN = 14  # drawings of each class that training may use; the other 6 are kept for the test
@@ -82,7 +81,7 @@ def entry(result: Result) -> dict[str, float]:
 
 def store(setting: str, facts: dict[str, object], seed: int, run: dict[str, object]) -> None:
     """Add one run to `how_many_tasks_SETTING.json`."""
-    path = HERE / f"how_many_tasks_{setting}.json"
+    path = FOLDER / f"how_many_tasks_{setting}.json"
     runs = json.loads(path.read_text())["runs"] if path.exists() else []
     runs = sorted([*runs, {"seed": seed, **run}], key=lambda r: r["seed"])
     whole = {"method": "how_many_tasks", "setting": setting, **facts, "runs": runs}
@@ -97,7 +96,7 @@ def store(setting: str, facts: dict[str, object], seed: int, run: dict[str, obje
 
 def done(setting: str, seed: int) -> bool:
     """Whether this run has been measured."""
-    path = HERE / f"how_many_tasks_{setting}.json"
+    path = FOLDER / f"how_many_tasks_{setting}.json"
     return path.exists() and any(
         run["seed"] == seed for run in json.loads(path.read_text())["runs"]
     )

@@ -13,7 +13,6 @@ import platform
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,8 +24,8 @@ from mlbook.metric import PrototypicalNetwork
 from mlbook.model_based import MANN, HyperNetwork, InContextTransformer, LSTMControl, MetaNetwork
 from mlbook.nets import Conv4
 from mlbook.optimization import MAML
+from mlbook.results import FOLDER
 
-HERE = Path(__file__).parent
 SHOTS = (1, 5, 20)
 STEPS = 10  # of MAML at meta-test
 ROUNDS = 9
@@ -122,7 +121,7 @@ def model_based_cost() -> None:
         "torch": torch.__version__,
         "command": "make results METHOD=model_based_cost",
     }
-    with atomic(HERE / "model_based_cost.json") as temporary:
+    with atomic(FOLDER / "model_based_cost.json") as temporary:
         temporary.write_text(json.dumps(entry, indent=2) + "\n")
     for method, measured in cost.items():
         print(f"{method:14}", *measured.items())

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +25,8 @@ from mlbook.data.files import atomic
 from mlbook.metric import PrototypicalNetwork
 from mlbook.nets import Conv4
 from mlbook.optimization import ANIL, MAML, Reptile
+from mlbook.results import FOLDER
 
-HERE = Path(__file__).parent
 STEPS = (1, 2, 5, 10)
 TASKS, WAYS, SHOTS, QUERIES, HIDDEN = 4, 5, 1, 15, 32
 PICTURES = WAYS * (SHOTS + QUERIES)  # of one task
@@ -117,7 +116,7 @@ def optimization_cost() -> None:
         "torch": torch.__version__,
         "command": "make results METHOD=optimization_cost",
     }
-    with atomic(HERE / "optimization_cost.json") as temporary:
+    with atomic(FOLDER / "optimization_cost.json") as temporary:
         temporary.write_text(json.dumps(entry, indent=2) + "\n")
     for method, measured in cost.items():
         print(f"{method:18}", *measured.items())

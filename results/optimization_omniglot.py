@@ -5,7 +5,7 @@
 
 What stands behind book/optimization/maml_omniglot.ipynb. All take the tasks of that notebook, its network, optimizer
 and number of steps; the pre-trained classifier takes batches of as many pictures. Each training writes one
-`results/optimization_omniglot_METHOD_seedS.json` with the number of right answers of every test task, so that
+`mlbook/results/optimization_omniglot_METHOD_seedS.json` with the number of right answers of every test task, so that
 differences can be paired, and is skipped from then on. Two to three minutes each on one core.
 """
 
@@ -32,6 +32,7 @@ from mlbook.episodes import Batches
 from mlbook.metric import PrototypicalNetwork
 from mlbook.nets import Conv4
 from mlbook.optimization import ANIL, MAML, MetaSGD
+from mlbook.results import FOLDER
 
 HERE = Path(__file__).parent
 STEPS, TASKS, QUERIES, RATE = 1300, 4, 5, 3e-3
@@ -98,7 +99,7 @@ def rates(model: MetaSGD) -> list[dict[str, Any]]:
 
 def measure(name: str, seed: int) -> None:
     """Train once, evaluate on test classes, write one JSON; do nothing if that file is there."""
-    path = HERE / f"optimization_omniglot_{name}_seed{seed}.json"
+    path = FOLDER / f"optimization_omniglot_{name}_seed{seed}.json"
     if path.exists():
         return
     data, _, test = load("omniglot").split("characters", seed=0)

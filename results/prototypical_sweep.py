@@ -4,15 +4,15 @@
 
 Those that compare ways or distances see the same number of pictures in the same number of steps. The last
 pair compares episodes with ordinary training of the same network: `pretrained` tells all training classes apart, in as
-many pictures as `episodes`. Each run writes `results/prototypical_sweep_NAME.json` when it is done and is skipped from
-then on, so a sweep that was stopped goes on with the first run it had not finished. About twenty minutes on one core.
+many pictures as `episodes`. Each run writes `mlbook/results/prototypical_sweep_NAME.json` when it is done and is
+skipped from then on, so a sweep that was stopped goes on with the first run it had not finished. About twenty
+minutes on one core.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -26,8 +26,8 @@ from mlbook.data.files import atomic
 from mlbook.episodes import Batches
 from mlbook.metric import PrototypicalNetwork
 from mlbook.nets import Conv4
+from mlbook.results import FOLDER
 
-HERE = Path(__file__).parent
 Model = PrototypicalNetwork | PretrainedCentroids
 RATE = 2e-3
 SEEDS = (0, 1)
@@ -114,7 +114,7 @@ def train(run: Run, seed: int, data: Dataset) -> tuple[Model, History]:
 
 def measure(run: Run, seed: int) -> None:
     """Train once, evaluate on test classes, write one JSON; do nothing if that file is there."""
-    path = HERE / f"prototypical_sweep_{run.name}_seed{seed}.json"
+    path = FOLDER / f"prototypical_sweep_{run.name}_seed{seed}.json"
     if path.exists():
         return
     train_set, _, test = load("omniglot").split("characters", seed=0)

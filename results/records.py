@@ -1,17 +1,15 @@
-"""How a figure is written down: `results/METHOD_SETTING.json`, with all that is needed to make it again."""
+"""How a figure is written down: `mlbook/results/METHOD_SETTING.json`, with all that is needed to make it again."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import torch
 from machine import hardware
 
 from mlbook import Result
 from mlbook.data.files import atomic
-
-HERE = Path(__file__).parent
+from mlbook.results import FOLDER
 
 
 def percent(result: Result) -> dict[str, float]:
@@ -40,6 +38,6 @@ def write(method: str, setting: str | None, **facts: object) -> str:
         "command": f"make results METHOD={method}",
     }
     name = method if setting is None else f"{method}_{setting}"
-    with atomic(HERE / f"{name}.json") as temporary:
+    with atomic(FOLDER / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n")
     return name

@@ -3,7 +3,7 @@
     python results/run.py prototypical          # or: make results METHOD=prototypical
 
 Resumable: stopped at any moment, the same command goes on from the last checkpoint in `results/runs/`.
-Every setting writes one `results/METHOD_SETTING.json`; the weights go to `mlbook/pretrained/`.
+Every setting writes one `mlbook/results/METHOD_SETTING.json`; the weights go to `mlbook/pretrained/`.
 """
 
 from __future__ import annotations

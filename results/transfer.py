@@ -32,6 +32,7 @@ from mlbook.data.files import atomic
 from mlbook.episodes import Batches
 from mlbook.nets import Conv4
 from mlbook.optimization import MAML
+from mlbook.results import FOLDER
 
 HERE = Path(__file__).parent
 RUNS = HERE / "runs"
@@ -239,7 +240,7 @@ def store(name: str, steps: int, seconds: float, results: dict[str, Any], **fact
         "torch": torch.__version__,
         "command": "make results METHOD=transfer",
     }
-    with atomic(HERE / f"transfer_{name}.json") as temporary:
+    with atomic(FOLDER / f"transfer_{name}.json") as temporary:
         temporary.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -252,7 +253,7 @@ def measure(
     """
     model, seconds = train(name) if name in STEPS else (untrained(name), 0.0)
     val = split("omniglot")[1]
-    path = HERE / f"transfer_{name}.json"
+    path = FOLDER / f"transfer_{name}.json"
     before = json.loads(path.read_text()) if path.exists() else {"results": {}, "choices": {}}
     results, choices = before["results"], before["choices"]
     spent = before.get("cpu_seconds") or (round(cost(name)) if name in STEPS else 0)
@@ -275,7 +276,7 @@ def measure(
 
 def measure_embedding(name: str) -> None:
     """What needs no steps in a new task: centroids on the pre-trained network, and the shipped Prototypical Network."""
-    if (HERE / f"transfer_{name}.json").exists():
+    if (FOLDER / f"transfer_{name}.json").exists():
         return
     model, seconds = load_pretrained("prototypical"), 0.0
     if name == "centroids":

@@ -59,7 +59,7 @@ def test_the_recorded_accuracy_is_that_of_the_shipped_weights(name: str, result:
         _, _, test = load("omniglot").split("characters", seed=0)
     except FileNotFoundError:
         pytest.skip("Omniglot is not here: no network and no MLBOOK_DATA")
-    recorded = json.loads((ROOT / "results" / f"{result}.json").read_text())
+    recorded = json.loads((ROOT / "mlbook" / "results" / f"{result}.json").read_text())
     assert recorded.get("weights", name) == name
     tasks = test.episodes(5, recorded["shots"], 15, rotations=True, seed=1)
     measured = evaluate(load_pretrained(name), tasks, n=100, **recorded.get("test", {}))
@@ -69,7 +69,7 @@ def test_the_recorded_accuracy_is_that_of_the_shipped_weights(name: str, result:
 
 def test_the_recorded_regret_is_that_of_the_shipped_agent() -> None:
     """Over the first 2,000 of as many tables of another seed, within what chance allows."""
-    run = json.loads((ROOT / "results" / "bandits_2x100.json").read_text())
+    run = json.loads((ROOT / "mlbook" / "results" / "bandits_2x100.json").read_text())
     said = run["players"]["agent"]
     agent = load_pretrained("bandit_agent").train()  # it draws its arms
     p, pays = Bandits(tasks=2000, seed=5)[0]
@@ -84,7 +84,9 @@ def test_the_recorded_regret_is_that_of_the_shipped_agent() -> None:
 @pytest.mark.parametrize("setting", ["quadratics", "classifier"])
 def test_the_recorded_loss_is_that_of_the_shipped_optimizer(setting: str) -> None:
     """On problems of another seed, within what chance allows."""
-    run = json.loads((ROOT / "results" / f"learned_optimizer_{setting}.json").read_text())
+    run = json.loads(
+        (ROOT / "mlbook" / "results" / f"learned_optimizer_{setting}.json").read_text()
+    )
     said = run["optimizers"]["learned"]
     rule, tasks = load_pretrained("learned_optimizer"), 64 if setting == "quadratics" else 4
     if setting == "quadratics":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import shutil
 import subprocess
@@ -239,13 +240,27 @@ def test_the_wheel_carries_what_the_package_reads(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         inside = {n for n in archive.namelist() if n.startswith("mlbook/")}
-    kinds = ("py.typed", "*.py", "figures/*.js", "pretrained/*.safetensors")
+        archive.extractall(tmp_path / "installed")
+    kinds = ("py.typed", "*.py", "figures/*.js", "pretrained/*.safetensors", "results/*.json")
     here = {p.relative_to(ROOT).as_posix() for k in kinds for p in (ROOT / "mlbook").rglob(k)}
     assert here <= inside
     assert "mlbook/py.typed" in inside
     weights = list((ROOT / "mlbook" / "pretrained").glob("*.safetensors"))
     assert all(w.stat().st_size <= 3_000_000 for w in weights)
     assert sum(w.stat().st_size for w in weights) <= 25_000_000
+
+    (tmp_path / "empty").mkdir()
+    count = "import mlbook.results as r; print(r.__file__, len(r.stored('*')))"
+    run = subprocess.run(
+        [sys.executable, "-c", count],
+        cwd=tmp_path / "empty",
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+        capture_output=True,
+        text=True,
+    )
+    place, number = run.stdout.split()
+    assert Path(place).is_relative_to(tmp_path / "installed"), "without a checkout"
+    assert int(number) == len(list((ROOT / "mlbook" / "results").glob("*.json"))) > 70
 
 
 # --- what counts as an error ---------------------------------------------------------------------

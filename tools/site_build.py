@@ -46,7 +46,7 @@ from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferen
 
 logger = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parent.parent
-FIRST = ROOT / "results" / "first.json"
+FIRST = ROOT / "mlbook" / "results" / "first.json"
 
 # Before the first paint: "auto" becomes what the reader's system has, so that no page flashes.
 EARLY = """(d => { if (d.theme !== "light" && d.theme !== "dark")

@@ -22,7 +22,7 @@ PAGE = (PAGES / "index.md").read_text(encoding="utf-8")
 FIGURES = ROOT / "book" / "assets" / "figures"
 DRAWING = FIGURES / "lstm_history.svg"
 METHOD = (ROOT / "mlbook" / "lstm_meta_learner" / "meta_lstm.py").read_text(encoding="utf-8")
-RESULTS = ROOT / "results"
+RESULTS = ROOT / "mlbook" / "results"
 CURVATURE, START, STEPS = (1.0, 0.01), (1.0, 10.0), 100
 
 

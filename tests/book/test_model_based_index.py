@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mlbook.model_based import MANN, HyperNetwork, InContextTransformer, LSTMControl, MetaNetwork
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "results"
+RESULTS = ROOT / "mlbook" / "results"
 PAGE = (ROOT / "book" / "model_based" / "index.md").read_text(encoding="utf-8")
 DRAWING = ROOT / "book" / "assets" / "figures" / "model_based_memory.svg"
 NAMES = {

@@ -143,6 +143,16 @@ def test_uses_nothing_that_is_dead_on_the_site_or_under_nbval(path: Path) -> Non
 
 
 @each
+def test_needs_no_checkout_and_no_page_of_the_repository(path: Path) -> None:
+    """In Colab there is the package and nothing else; what was measured comes with it."""
+    for cell in code(path):
+        found = re.search(
+            r"\.parents\b|\burlopen\b|/raw/|githubusercontent|\bresults/", cell.source
+        )
+        assert not found, f"mlbook.results.stored reads what is stored: {cell.source}"
+
+
+@each
 def test_opens_with_a_title(path: Path) -> None:
     first = read(path).cells[0]
     assert first.cell_type == "markdown" and first.source.startswith("# ")

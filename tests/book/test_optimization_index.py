@@ -15,7 +15,7 @@ from mlbook.nets import Conv4
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "book" / "optimization" / "index.md").read_text(encoding="utf-8")
 DRAWING = ROOT / "book" / "assets" / "figures" / "optimization_initial_point.svg"
-COST = ROOT / "results" / "optimization_cost.json"
+COST = ROOT / "mlbook" / "results" / "optimization_cost.json"
 RATE, STEPS = 0.4, 3
 NAMES = {
     "maml": "MAML",
@@ -166,7 +166,7 @@ def test_the_accuracies_are_those_of_the_stored_runs() -> None:
     assert len(rows) >= 3
     for row in rows:
         name = row.split("|")[1].strip()
-        entry = json.loads((ROOT / "results" / f"{SHIPPED[name]}.json").read_text())
+        entry = json.loads((ROOT / "mlbook" / "results" / f"{SHIPPED[name]}.json").read_text())
         alone = entry.get("inductive") or entry.get("results", {}).get("omniglot_5w1s", entry)
         inductive = f"{alone['accuracy']:.1f} ± {alone['interval']:.1f}"
         together = (
