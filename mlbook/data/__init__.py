@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from mlbook.data.files import cache_folder, read_tensors, write_tensors
-from mlbook.data.folder import load_folder
+from mlbook.data.files import cache_folder, cached
+from mlbook.data.folder import is_folder, load_folder
 from mlbook.data.sinusoids import Sinusoids, sinusoids
 from mlbook.episodes import Dataset
 
 __all__ = ["Sinusoids", "load", "sinusoids"]
 
 # Part of the cached file's name: raise it when the way a set is made changes.
-VERSIONS = {"glyphs": 1, "omniglot": 1}
+VERSIONS = {"glyphs": 2, "omniglot": 2}
 
 
-def load(name: str, fallback: str | None = None) -> Dataset:
+def load(
+    name: str,
+    fallback: str | None = None,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    min_samples: int | None = None,
+) -> Dataset:
     """Load a data set of pictures by class.
 
     Args:
@@ -26,37 +34,55 @@ def load(name: str, fallback: str | None = None) -> Dataset:
             download), or `"folder:PATH"` (your own pictures, one folder a class, or one folder a
             group with a folder a class in it).
         fallback: A set to load instead, with a line that says so, where Omniglot cannot be had.
+        size: Of a folder's pictures, pixels along a side; 28 if not said.
+        channels: Of a folder's pictures: 1 (grey) or 3 (colours); 1 if not said and all are grey.
+        min_samples: Classes of a folder with fewer pictures are left out. `load_folder` says more.
 
     Returns:
         The whole set; `split` divides it.
 
     Raises:
-        ValueError: If the name is none of these, or a file is damaged.
+        ValueError: If the name is none of these, an argument does not fit it, or a file is damaged.
         FileNotFoundError: If Omniglot is neither here nor can be downloaded, and there is no
             fallback.
     """
+    for value in (name,) if fallback is None else (name, fallback):
+        known = isinstance(value, str) and (value in VERSIONS or value[:7] == "folder:" != value)
+        if not known:
+            own = isinstance(value, (str, Path)) and is_folder(Path(value))
+            hint = f"; for your own pictures load({f'folder:{value}'!r})" if own else ""
+            raise ValueError(f"load({value!r}): use 'omniglot', 'glyphs' or 'folder:PATH'{hint}")
     if name.startswith("folder:"):
-        return load_folder(Path(name.removeprefix("folder:")))
-    if name not in VERSIONS:
-        raise ValueError(f"load({name!r}): use 'omniglot', 'glyphs' or 'folder:PATH'")
-    path = cache_folder() / f"{name}-v{VERSIONS[name]}.safetensors"
-    if not path.exists():
-        try:
-            images, classes, groups = _make(name)
-        except FileNotFoundError:
-            if fallback is None or name != "omniglot":
-                raise
-            print(f"Omniglot could not be had, so this runs on {fallback!r} instead.")
-            return load(fallback)
-        write_tensors(path, {"images": images}, {"classes": classes, "groups": groups})
-    tensors, facts = read_tensors(path)
+        path = Path(name.removeprefix("folder:"))
+        return load_folder(path, 28 if size is None else size, channels, min_samples)
+    if (size, channels, min_samples) != (None, None, None):
+        raise ValueError(
+            f"load({name!r}): size={size!r}, channels={channels!r} and min_samples={min_samples!r} are for "
+            "'folder:PATH' alone; leave them out"
+        )
+    source = _source(name)
+
+    def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        images, classes, groups = source.make()
+        return {"images": images}, {"classes": classes, "groups": groups}
+
+    # of Omniglot the digest of the pictures is a part of the name, so that no other ones are taken for them
+    digest = f"-{source.PIXELS[:8]}" if name == "omniglot" else ""
+    path = cache_folder() / f"{name}-v{VERSIONS[name]}{digest}.safetensors"
+    try:
+        tensors, facts = cached(path, name, make)
+    except FileNotFoundError:
+        if fallback is None or name != "omniglot":
+            raise
+        print(f"Omniglot could not be had, so this runs on {fallback!r} instead.")
+        return load(fallback)
     return Dataset(tensors["images"], facts["classes"], facts["groups"], name)
 
 
-def _make(name: str) -> tuple[Tensor, list[str], list[str]]:
+def _source(name: str) -> Any:
     # Imported here, so that `import mlbook` does not wait for Pillow and fonts.
     if name == "omniglot":
         from mlbook.data import omniglot as source
     else:
         from mlbook.data import glyphs as source  # type: ignore[no-redef]
-    return source.make()
+    return source

@@ -8,8 +8,8 @@ import os
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,80 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
+Made = tuple[dict[str, Tensor], dict[str, Any]]  # tensors by name, and plain values
+
 
 def cache_folder() -> Path:
     """Where made and downloaded data is kept: `$MLBOOK_CACHE`, or the user's cache folder."""
     if folder := os.environ.get("MLBOOK_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlbook"
+        return Path(os.path.expanduser(folder))  # noqa: PTH111 - leaves a ~ that stands for nobody
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlbook"
+    except RuntimeError:  # a user without a home, as in some containers
+        return Path(tempfile.gettempdir()) / "mlbook"
+
+
+def printable(path: Path | str) -> str:
+    """A name as text that can be printed, also where its bytes are not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def cached(path: Path, name: str, make: Callable[[], Made]) -> Made:
+    """Tensors and facts that `path` in the cache holds, or, if it is not there, those that `make` gives, then written.
+
+    Of several processes one makes them, and the others wait for it. Where nothing can be written, a line says so
+    and nothing is kept.
+
+    Raises:
+        ValueError: If `path` is damaged.
+    """
+    if path.exists():
+        return read_tensors(path)
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_alone(path.with_suffix(".lock")))
+        except OSError as error:
+            return _unkept(make(), path, name, error)
+        if not path.exists():
+            made = make()
+            try:
+                write_tensors(path, *made)
+            except OSError as error:
+                return _unkept(made, path, name, error)
+    return read_tensors(path)
+
+
+def _unkept(made: Made, path: Path, name: str, error: OSError) -> Made:
+    print(
+        f"The cache {path.parent} cannot be written ({error.strerror}), so {name} is not kept there; "
+        "set MLBOOK_CACHE to a folder of yours."
+    )
+    return made
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let one process at a time in, by a lock that goes with its process; the file is removed afterwards."""
+    try:
+        import fcntl
+    except ImportError:  # on Windows each process does the work
+        yield
+        return
+    while True:
+        with path.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                # who was before may have removed the file, and another made a new one
+                current = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            except FileNotFoundError:
+                continue
+            if current:
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
 
 
 @contextmanager

@@ -2,70 +2,217 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+import os
+import stat
+import time
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import safe_open
+from torch import Tensor
 
+from mlbook.data.files import cache_folder, cached, printable
 from mlbook.episodes import Dataset
 
+VERSION = 1  # part of the cached file's name: raise it when pictures are read in another way
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+ENDINGS |= {".apng", ".avif", ".dib", ".ico", ".jfif", ".jp2", ".jpe", ".mpo", ".tga"}
+ENDINGS |= {".pbm", ".pgm", ".pnm", ".ppm"}
+# Pillow does not read these by itself: named, so that nobody misses them later
+FOREIGN = {".heic", ".heif", ".hif", ".jxl", ".svg", ".arw", ".cr2", ".cr3", ".dng", ".nef"}
+# what systems leave behind, beside names that begin with a dot or, as open documents do, with ~$
+LEFTOVERS = {"__MACOSX", "__pycache__", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found"}
+LEFTOVERS |= {"System Volume Information"}
+PARTS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+LAYOUT = "pictures must lie in PATH/class or in PATH/group/class, so move them"
+
+# the pictures of each place, ("owl",) or ("birds", "owl"): name, bytes, times of the last changes
+Files = dict[tuple[str, ...], list[tuple[str, int, int, int]]]
 
 
-def load_folder(path: Path, size: int = 28) -> Dataset:
+def load_folder(
+    path: Path, size: int = 28, channels: int | None = None, min_samples: int | None = None
+) -> Dataset:
     """Read `PATH/class/picture.png`, or `PATH/group/class/picture.png`, into a data set.
 
-    Pictures are stretched to `size` x `size`; grey if every file is stored as grey, else with three colours.
-    Every class gets as many samples as the smallest one has, the first in the order of their names.
+    A picture is taken as a person sees it: upright (EXIF), on white where it is transparent, the first of
+    several in one file, and the whole range of its depth as 0 to 255. It is then stretched to `size` x `size`.
+    The range of 32-bit integers is the least of 0..255, 0..65,535 and all 32 bits that holds the picture's, that
+    of floats the least of 0..1, 0..255 and 0..65,535. Colour profiles are not applied.
+
+    Every class gets as many samples as the smallest one has, the first in the order of their names; a
+    line says so. Hidden files and what systems leave behind (`__MACOSX`, `Thumbs.db`) are passed over.
+    What was read is kept in the cache until a picture is changed, added, removed or renamed.
 
     Args:
-        path: The folder.
-        size: Pixels along a side.
+        path: The folder; `~` is your home.
+        size: Pixels along a side, 1 to 4096.
+        channels: 1 (grey) or 3 (red, green, blue). None takes 1 if every file is stored as grey, with or without
+            transparency, or with a palette of which it uses greys alone; else 3.
+        min_samples: Classes with fewer pictures are left out, and a line names them. None leaves out none,
+            and refuses a class that has less than half as many pictures as the median class.
 
     Raises:
-        ValueError: If the folder is missing, holds fewer than two classes, a class is empty, or a
-            picture cannot be read.
+        ValueError: If an argument is out of range, the folder is missing or laid out in another way, holds
+            fewer than two classes, a class has no or too few pictures, or a picture cannot be read.
     """
-    import numpy as np
-    from PIL import Image, UnidentifiedImageError
-
-    if not path.is_dir():
+    if not _whole(size, 4096):
+        raise ValueError(f"size={size!r}: must be a whole number of pixels from 1 to 4096")
+    if min_samples is not None and not _whole(min_samples, 10**9):
+        raise ValueError(f"min_samples={min_samples!r}: must be a whole number from 1 up, or None")
+    if channels not in (None, 1, 3) or isinstance(channels, bool):
+        raise ValueError(f"channels={channels!r}: must be 1 (grey), 3 (colours) or None")
+    name = f"folder:{printable(path)}"
+    root = Path(os.path.expanduser(path))  # noqa: PTH111 - leaves a ~ that stands for nobody
+    if not is_folder(root):
         raise ValueError(
-            f"{path} is not a folder; it should hold one folder of pictures for each class"
+            f"{printable(path)} is not a folder; it should hold one folder of pictures for each class"
         )
-    files: dict[tuple[str, str], list[Path]] = {}
-    for outer in sorted(p for p in path.iterdir() if p.is_dir()):
-        inner = sorted(p for p in outer.iterdir() if p.is_dir())
-        for folder in inner or [outer]:
-            pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in ENDINGS)
-            if not pictures:
+    found = _scan(root)
+    files, samples = _choose(name, found, min_samples)
+
+    # clocks of file systems tick slowly: a picture that changes once more at once would bear the same time
+    if time.time_ns() - max(max(file[2:]) for all_ in found.values() for file in all_) < 20_000_000:
+        time.sleep(0.02)
+    whole_path = str(root.resolve())
+    place, state = _digest(whole_path), _digest([*found.items()])
+    setting = _digest([VERSION, int(size), channels, samples, [*files]])
+
+    def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        # imported here, so that `import mlbook` does not wait for Pillow
+        from mlbook.data.pictures import read_pictures
+
+        _forget(place, state)
+        chosen = [root.joinpath(*at, file[0]) for at in files for file in files[at][:samples]]
+        images = torch.from_numpy(read_pictures(chosen, int(size), channels, name))
+        images = images.view(len(files), samples, *images.shape[1:]).permute(0, 1, 4, 2, 3)
+        return {"images": images.contiguous()}, {"folder": whole_path}
+
+    cache = cache_folder() / f"folder-{place}-{state}-{setting}.safetensors"
+    tensors, _ = cached(cache, name, make)
+    home = root.resolve().name  # stands for the group of classes that are in none
+    home = "." if any(at[:-1] == (home,) for at in files) else home
+    groups = [printable(at[0] if len(at) == 2 else home) for at in files]
+    return Dataset(tensors["images"], [printable("/".join(at)) for at in files], groups, name)
+
+
+def _whole(value: Any, most: int) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool) and 1 <= value <= most
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; False also for paths that no file can have."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def _scan(folder: Path, depth: int = 0) -> Files:
+    """Pictures in and below a folder, in the order of names; a folder with nothing in it has an empty list."""
+    from PIL import Image
+
+    shown, pictures, below = printable(folder), [], Files()
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        for entry in entries:
+            ending, file = Path(entry.name).suffix.lower(), Path(entry.path)
+            if entry.name.startswith((".", "~$")) or entry.name in LEFTOVERS:
+                continue
+            if is_folder(file):
+                if depth == 3:  # a link may lead round in a circle
+                    raise ValueError(f"{printable(file)} is too deep: {LAYOUT}")
+                below |= {(entry.name, *at): found for at, found in _scan(file, depth + 1).items()}
+            elif ending in FOREIGN and ending not in Image.registered_extensions():
                 raise ValueError(
-                    f"{folder} holds no pictures ({', '.join(sorted(ENDINGS))}); fill it or remove it"
+                    f"{printable(file)}: Pillow does not read {ending} files; save it as PNG or JPEG or remove it "
+                    "(for .heic: pip install pillow-heif, and call pillow_heif.register_heif_opener())"
                 )
-            files[(outer.name if inner else path.name, folder.name)] = pictures
+            elif ending in ENDINGS | FOREIGN:
+                facts = entry.stat()
+                if not stat.S_ISREG(facts.st_mode):
+                    raise ValueError(
+                        f"{printable(file)} is a pipe or device and no file; remove it"
+                    )
+                pictures.append((entry.name, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns))
+    except OSError as error:
+        raise ValueError(
+            f"{printable(error.filename or folder)} cannot be read ({error.strerror}); repair or remove it"
+        ) from error
+    if pictures:
+        below = {at: found for at, found in below.items() if found}
+    if pictures and (below or depth == 3):
+        inner = "/".join(next(iter(below), ()))
+        raise ValueError(
+            f"{shown} holds both pictures and a folder with pictures, {printable(inner)}: {LAYOUT}"
+            if inner
+            else f"{shown} is too deep: {LAYOUT}"
+        )
+    return below or {(): pictures}
+
+
+def _choose(name: str, found: Files, min_samples: int | None) -> tuple[Files, int]:
+    """The classes that are taken, and how many pictures of each; says what is left out."""
+
+    def listed(classes: Files) -> str:
+        names = [f"{printable('/'.join(at))} ({len(files)})" for at, files in classes.items()]
+        return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+    path = Path(name.removeprefix("folder:"))
+    files = {at: pictures for at, pictures in found.items() if at}
+    for at, pictures in files.items():
+        if not pictures:
+            endings = ", ".join(sorted(ENDINGS))
+            raise ValueError(
+                f"{printable(path.joinpath(*at))} holds no pictures ({endings}); fill it or remove it"
+            )
+    parts = [at for at in files if len(at) == 2 and at[0].lower() in PARTS]
+    only_parts = len(files) > 1 and all(at[-1].lower() in PARTS for at in files)
+    if only_parts or len({at[1] for at in parts}) < len(parts):
+        raise ValueError(
+            f"{path} holds each class in parts ({listed(files)}): few-shot learning divides the classes and not the "
+            f"pictures of a class. Load one part, such as {str(path / 'train')!r}, or put all pictures of a class "
+            "into one folder, and use split"
+        )
+    if small := {at: files[at] for at in files if len(files[at]) < (min_samples or 1)}:
+        print(
+            f"{name}: left out, with fewer pictures than min_samples={min_samples}: {listed(small)}"
+        )
+        files = {at: files[at] for at in files if at not in small}
     if len(files) < 2:
         raise ValueError(
             f"{path} holds {len(files)} classes; few-shot tasks need at least two folders of pictures"
         )
-    samples = min(map(len, files.values()))
+    counts = sorted(map(len, files.values()))
+    samples, median = counts[0], counts[len(counts) // 2]
+    small = {at: files[at] for at in files if 2 * len(files[at]) < median}
+    if small and not min_samples:
+        enough = min(count for count in counts if 2 * count >= median)
+        raise ValueError(
+            f"{path}: too few pictures in {listed(small)}, where the median class has {median} and all are cut to "
+            f"the smallest; add some, leave such classes out with min_samples={enough}, or cut all to {samples} with "
+            f"min_samples={samples}"
+        )
+    if samples < counts[-1]:
+        least = listed({at: files[at] for at in files if len(files[at]) == samples})
+        print(f"{name}: {samples} pictures of each class, as many as there are of {least}")
+    return files, samples
 
-    def read(file: Path) -> Image.Image:
-        try:
-            with Image.open(file) as picture:
-                plain = picture.convert("L" if picture.mode in ("1", "L", "I;16") else "RGB")
-                return plain.resize((size, size), Image.Resampling.LANCZOS)
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-            raise ValueError(
-                f"{file} cannot be read as a picture ({error}); repair or remove it"
-            ) from error
 
-    read_in = [[read(file) for file in pictures[:samples]] for pictures in files.values()]
-    mode = "L" if all(p.mode == "L" for row in read_in for p in row) else "RGB"
-    arrays = np.stack([np.stack([np.asarray(p.convert(mode)) for p in row]) for row in read_in])
-    images = (
-        torch.from_numpy(arrays)
-        .reshape(len(files), samples, size, size, -1)
-        .permute(0, 1, 4, 2, 3)
-        .contiguous()
-    )
-    names = [f"{group}/{name}" if group != path.name else name for group, name in files]
-    return Dataset(images, names, [group for group, _ in files], f"folder:{path}")
+def _forget(place: str, state: str) -> None:
+    """Remove from the cache what this folder was before, and all folders that are no more."""
+    for old in cache_folder().glob("folder-*.safetensors"):
+        with contextlib.suppress(Exception):  # another process may be doing the same
+            with safe_open(old, framework="pt") as file:
+                folder = json.loads(file.metadata()["mlbook"])["folder"]
+            same = old.name.split("-")[1] == place
+            if not is_folder(Path(folder)) or (same and old.name.split("-")[2] != state):
+                old.unlink()

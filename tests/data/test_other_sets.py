@@ -8,7 +8,12 @@ import torch
 from PIL import Image
 
 from mlbook import load
-from mlbook.data import files, sinusoids
+from mlbook.data import VERSIONS, files, sinusoids
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLBOOK_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 def test_sinusoids_are_sinusoids() -> None:
@@ -107,8 +112,9 @@ def test_tensors_come_back_as_they_were(tmp_path: Path) -> None:
 
 def test_a_damaged_cache_is_named_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLBOOK_CACHE", str(tmp_path))
-    path = tmp_path / "glyphs-v1.safetensors"
+    path = tmp_path / f"glyphs-v{VERSIONS['glyphs']}.safetensors"
     path.write_bytes(b"\x10\0\0\0\0\0\0\0cut")
-    with pytest.raises(ValueError, match=r"glyphs-v1.safetensors is damaged"):
+    with pytest.raises(ValueError, match=r"glyphs-v\d.safetensors is damaged"):
         load("glyphs")
     assert path.read_bytes().endswith(b"cut")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]

@@ -1,0 +1,120 @@
+"""Picture files as a person sees them: upright, on white, 8 bits deep."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from mlbook.data.files import printable
+
+
+def read_pictures(
+    files: Sequence[Path], size: int, channels: int | None, name: str
+) -> NDArray[np.uint8]:
+    """Pictures of `size` x `size` pixels, `[files, size, size, channels]`, with a progress bar if they are many.
+
+    Args:
+        files: What to read.
+        size: Pixels along a side, to which a picture is stretched.
+        channels: 1, 3, or None: 1 if all files are stored as grey, else 3.
+        name: What the progress bar says.
+
+    Raises:
+        ValueError: If a file cannot be read; names it.
+    """
+    read = partial(_read, size=size, channels=channels)
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        warnings.simplefilter("ignore")  # of Pillow, about large pictures and odd metadata
+        # Pillow decodes and resizes outside of Python's lock, so threads are as good as processes
+        done = pool.map(read, files)
+        arrays = list(tqdm(done, name, len(files), unit=" pictures", disable=len(files) < 300))
+    depth = max(array.shape[2] for array in arrays)
+    pictures = np.empty((len(files), size, size, depth), np.uint8)
+    for picture, array in zip(pictures, arrays, strict=True):
+        picture[:] = array
+    return pictures
+
+
+def _read(file: Path, size: int, channels: int | None) -> NDArray[np.uint8]:
+    """`[size, size, 1]` if the file is stored as grey or grey is asked for, else `[size, size, 3]`."""
+    try:
+        with Image.open(file) as picture:
+            # a JPEG can be decoded at an 8th to the whole of its size: the least that is enough
+            picture.draft(None, (2 * size, 2 * size))
+            plain = _seen(picture)
+            if channels == 1:
+                plain = plain.convert("L")
+            small = plain.resize((size, size), Image.Resampling.LANCZOS)
+            return np.asarray(small.convert("RGB") if channels == 3 else small).reshape(
+                size, size, -1
+            )
+    except Exception as error:  # damaged files make decoders raise nearly everything
+        raise ValueError(
+            f"{printable(file)} cannot be read as a picture ({error or type(error).__name__}); repair or remove it"
+        ) from error
+
+
+def _seen(picture: Image.Image) -> Image.Image:
+    """What a person sees, in mode `"L"` if the file is stored as grey, else `"RGB"`."""
+    # how a PNG is stored; Pillow's mode does not say everything
+    raw = picture.tile[0][3] if picture.format == "PNG" else ""  # type: ignore[attr-defined]
+    picture.load()
+    with contextlib.suppress(Exception):  # EXIF that cannot be read turns nothing
+        ImageOps.exif_transpose(picture, in_place=True)
+    if picture.mode.startswith(("I", "F")):
+        return _eight_bits(picture)
+    mode, clear = picture.mode, picture.info.get("transparency")
+    plain = "L" if mode in ("1", "L", "LA", "La") else "RGB"
+    if clear is not None or "A" in (mode + getattr(picture.palette, "mode", "")).upper():
+        if isinstance(clear, int) and raw in ("L;2", "L;4"):  # Pillow spreads the pixels alone
+            picture.info["transparency"] = clear * {"L;2": 85, "L;4": 17}[raw]
+        elif isinstance(clear, tuple) and raw == "RGB;16B":
+            picture.info["transparency"] = tuple(value >> 8 for value in clear)
+        if mode in ("La", "RGBa"):  # multiplied by their transparency
+            picture = picture.convert(mode.upper())
+        picture = picture.convert("LA" if plain == "L" else "RGBA")
+        paper = Image.new(plain, picture.size, "white")
+        paper.paste(picture.convert(plain), mask=picture.getchannel("A"))
+        picture = paper
+    picture = picture.convert(plain)
+    if mode in ("P", "PA") or raw == "LA;16B":
+        red, green, blue = picture.split()
+        if red.tobytes() == green.tobytes() == blue.tobytes():
+            return red
+    return picture
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits, and floats, as `"L"`: from 0 to the largest value that the file could hold."""
+    tags = getattr(
+        picture, "tag_v2", {}
+    )  # of a TIFF: 258 bits, 339 signed or not, 262 what is white
+    bits, signed = int(np.max(tags.get(258, 16))), 2 in np.atleast_1d(tags.get(339, 1))
+    values, most = np.asarray(picture), 2 ** (bits - signed) - 1
+    if picture.mode == "F":
+        whites = [1, 255, 65_535]
+    elif bits <= 16:
+        whites = [most]
+    else:  # nearly everyone who stores 32 bits means fewer
+        whites = [255, 65_535, most]
+        values = values if signed else values.view(np.uint32)
+    low, high = values.min(), values.max()
+    if not 0 <= low <= high <= whites[-1]:
+        raise ValueError(
+            f"values from {low} to {high} do not say what is white; save it with 8 or 16 bits"
+        )
+    scaled = np.rint(values * (255 / next(white for white in whites if high <= white)))
+    if tags.get(262) == 0:
+        scaled = 255 - scaled
+    scaled[values == picture.info.get("transparency")] = 255
+    return Image.fromarray(scaled.astype(np.uint8))
