@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -193,7 +195,8 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise ValueError(f"{name}={value!r}: must be a whole number") from None
+        hint = ", one at a time: [source[k] for k in range(3)]" if isinstance(value, slice) else ""
+        raise ValueError(f"{name}={value!r}: must be a whole number{hint}") from None
     if least is not None and number < least:
         raise ValueError(f"{name}={number}: must be at least {least}")
     return number
@@ -203,11 +206,14 @@ def generator_of(seed: int, k: int) -> torch.Generator:
     """The random generator of episode k: each has its own, so that any can be made without those before it.
 
     A resumed run therefore goes on exactly where it stopped. It is on the CPU, so every device sees
-    the same tasks.
+    the same tasks. Seeds less than 1,000 apart share no episode among their first million. Any whole
+    number is a seed; torch keeps 32 bits, so that seeds 2^32 apart are the same.
 
     Raises:
         IndexError: If k is negative.
+        ValueError: If one of them is not a whole number.
     """
+    seed, k = whole("seed", seed), whole("episode", k)
     if k < 0:
         raise IndexError(f"episode {k}: episodes are numbered from 0")
     # the two odd constants spread neighbouring seeds and episodes over all 64 bits
@@ -216,20 +222,40 @@ def generator_of(seed: int, k: int) -> torch.Generator:
     )
 
 
+def send(t: Tensor, device: torch.device | str) -> Tensor:
+    """`t` on `device`; a GPU gets it without being waited for."""
+    return t.to(device, non_blocking=torch.device(device).type == "cuda")
+
+
+def turned(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn square pictures `x [..., C, H, H]` in place, each by so many quarters as `turns` says.
+
+    `turns` holds 0..3 for x's first dimensions and is on the CPU: there it is known how many are to be
+    turned, and a GPU need not be asked, as with a mask of its own.
+    """
+    for quarter in (1, 2, 3):
+        chosen = tuple(send(i, x.device) for i in (turns == quarter).nonzero(as_tuple=True))
+        x[chosen] = x[chosen].rot90(quarter, (-2, -1))
+    return x
+
+
 class Dataset:
-    """Pictures by class, in memory as one tensor of bytes, from which episodes are drawn by indexing.
+    """Examples by class, in memory as one tensor, from which episodes are drawn by indexing.
 
     Args:
-        images: `uint8 [classes, samples, C, H, W]`; 0 is paper and 255 is ink for the two built-in
-            sets.
+        images: Pictures, `uint8 [classes, samples, C, H, W]`, that episodes give as floats in [0, 1]; 0
+            is paper and 255 is ink for the two built-in sets. Or anything else as floats
+            `[classes, samples, *x]`, embeddings for instance, that episodes give as they are. An
+            array of NumPy is copied.
         classes: The name of each class.
         groups: The alphabet, script or folder that each class belongs to.
         name: What the set is called, `"omniglot"` for instance.
         rotate: Whether `episodes` turns each class by a random multiple of 90 degrees if not told
-            otherwise.
+            otherwise; pictures only.
 
     Raises:
         ValueError: If the tensor is not as above or the names do not match it in number.
+        FloatingPointError: If a float is NaN or infinite.
     """
 
     def __init__(
@@ -240,16 +266,41 @@ class Dataset:
         name: str,
         rotate: bool = False,
     ) -> None:
-        if images.dim() != 5 or images.dtype != torch.uint8:
+        given: Any = images
+        if type(given).__module__ == "numpy":
+            images = torch.from_numpy(given.copy())
+        elif not isinstance(given, Tensor):
+            raise ValueError(f"images is a {type(given).__name__}; give a tensor or a NumPy array")
+        shape, pictures = list(images.shape), images.dtype == torch.uint8
+        if images.dim() != 5 if pictures else images.dim() < 3 or not images.is_floating_point():
             raise ValueError(
-                f"images must be uint8 [classes, samples, C, H, W] and are {images.dtype} {list(images.shape)}"
+                "images must be uint8 [classes, samples, C, H, W], or floats [classes, samples, *x], and are "
+                f"{images.dtype} {shape}"
+            )
+        if 0 in shape:
+            raise ValueError(f"images {shape} are empty: every dimension must be 1 or more")
+        last = len(shape) == 5 and shape[4] in (1, 3, 4) and min(shape[2:4]) > 4
+        if last and (pictures or shape[2] == shape[3]):
+            raise ValueError(
+                f"images {shape} have their channels last; [classes, samples, C, H, W] is "
+                "images.permute(0, 1, 4, 2, 3)"
             )
         if not len(images) == len(classes) == len(groups):
             raise ValueError(
                 f"{len(images)} classes of images, {len(classes)} class names and {len(groups)} groups"
             )
+        if rotate and not pictures:
+            raise ValueError(
+                f"rotate=True, but only pictures (uint8) are turned; these are {images.dtype}"
+            )
+        if not pictures and not images.isfinite().all():
+            c, sample = (~images.isfinite()).nonzero()[0, :2].tolist()
+            raise FloatingPointError(
+                f"sample {sample} of class {c} ({classes[c]}) holds NaN or infinity; mend it or leave it out"
+            )
         self.images, self.classes, self.groups = images, list(classes), list(groups)
         self.name, self.rotate = name, rotate
+        self._digest: tuple[int, str] | None = None
 
     def __len__(self) -> int:
         """The number of classes."""
@@ -258,34 +309,92 @@ class Dataset:
     def __repr__(self) -> str:
         c, s, *picture = self.images.shape
         shape = "x".join(map(str, picture))
-        return f"{self.name}: {c:,} classes in {len(set(self.groups))} groups, {s} samples each, pictures {shape}"
+        what = "pictures" if self.images.dtype == torch.uint8 else "floats"
+        return f"{self.name}: {c:,} classes in {len(set(self.groups))} groups, {s} samples each, {what} {shape}"
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with the examples and the names of the classes, on every device the same.
+
+        All examples are read once, about a second a gigabyte.
+        """
+        version = 0 if self.images.is_inference() else self.images._version
+        if self._digest is None or self._digest[0] != version:  # changed in place since
+            digest = hashlib.blake2b(digest_size=8)
+            digest.update(repr((self.images.dtype, self.images.shape, self.classes)).encode())
+            for one in self.images:
+                digest.update(one.cpu().contiguous().flatten().view(torch.uint8).numpy())
+            self._digest = version, digest.hexdigest()
+        return self._digest[1]
 
     def to(self, device: torch.device | str) -> Dataset:
-        """The same set with its pictures on `device`."""
-        return Dataset(self.images.to(device), self.classes, self.groups, self.name, self.rotate)
+        """The same set with its examples on `device`."""
+        there = copy.copy(self)
+        there.images = self.images.to(device)
+        if there.images is not self.images and self._digest is not None:
+            there._digest = (there.images._version, self.fingerprint)
+        return there
 
     def subset(self, indices: Sequence[int] | Tensor) -> Dataset:
-        """The classes with these indices, in this order."""
-        index = torch.as_tensor(indices, dtype=torch.long)
-        chosen = index.tolist()
-        return Dataset(
-            self.images[index.to(self.images.device)],
-            [self.classes[i] for i in chosen],
-            [self.groups[i] for i in chosen],
-            self.name,
-            self.rotate,
-        )
+        """The classes with these indices, in this order, or those where a mask is true.
 
-    def split(self, by: str, seed: int = 0) -> tuple[Dataset, Dataset, Dataset]:
+        Args:
+            indices: Each in 0..classes-1, none twice; or a mask, one bool a class.
+
+        Raises:
+            ValueError: If they are not, or there are none.
+        """
+        try:
+            given: Any = indices  # a copy, for not every array of NumPy can be shared
+            index = torch.as_tensor(given.copy() if type(given).__module__ == "numpy" else given)
+        except (TypeError, ValueError, RuntimeError, AttributeError):
+            raise ValueError(
+                f"indices of classes are whole numbers or a mask, and not {indices!r}"
+            ) from None
+        if index.dtype == torch.bool:
+            if index.shape != (len(self),):
+                raise ValueError(
+                    f"a mask of shape {list(index.shape)} for {len(self)} classes: it needs one bool a class"
+                )
+            index = index.nonzero()[:, 0]
+        if index.numel() == 0:
+            raise ValueError("no class is chosen: give the index of one at least")
+        if index.dim() != 1 or index.is_floating_point() or index.is_complex():
+            raise ValueError(
+                f"indices are {index.dtype} {list(index.shape)}; give whole numbers in one dimension"
+            )
+        index = index.long()
+        chosen = index.tolist()
+        seen: set[int] = set()
+        for i in chosen:
+            if not 0 <= i < len(self):
+                raise ValueError(f"index {i}: the classes are numbered 0..{len(self) - 1}")
+            if i in seen:
+                raise ValueError(
+                    f"index {i} comes twice: a class cannot be told from itself; give each once"
+                )
+            seen.add(i)
+        part = copy.copy(self)
+        part.images, part._digest = self.images[index.to(self.images.device)], None
+        part.classes = [self.classes[i] for i in chosen]
+        part.groups = [self.groups[i] for i in chosen]
+        return part
+
+    def split(
+        self, by: str, seed: int = 0, sizes: Sequence[int] | None = None
+    ) -> tuple[Dataset, Dataset, Dataset]:
         """Divide the classes into meta-train, meta-validation and meta-test; no class is in two of them.
 
         Args:
             by: `"alphabets"`, whole groups: no alphabet is shared (the strict split). Omniglot's
                 evaluation alphabets are the test set and 5 of its 30 background alphabets the
-                validation set; elsewhere a third of the groups goes to test and a tenth (at least
-                one) to validation. `"characters"`, classes at random: on Omniglot 1,100 / 100 / 423
-                as in Finn et al. (2017), elsewhere in the same proportion.
-            seed: Which random division.
+                validation set; elsewhere a third of the groups goes to test and a tenth to
+                validation. `"characters"`, classes at random: on Omniglot 1,100 / 100 / 423
+                as in Finn et al. (2017), elsewhere in the same proportion. Validation and test get 2
+                classes at least, for a task needs so many.
+            seed: Which random division; any whole number.
+            sizes: Classes (`"characters"`) or groups (`"alphabets"`) of train, validation and test in
+                place of these proportions, such as `(12, 4, 8)`. What is left over is in none.
 
         Returns:
             `(train, val, test)`. On Omniglot `train` turns its classes by multiples of 90 degrees,
@@ -294,38 +403,66 @@ class Dataset:
         Raises:
             ValueError: If `by` is neither, or there are too few groups or classes to divide.
         """
-        generator = torch.Generator().manual_seed(seed)
+        seed = whole("seed", seed)
+        generator = torch.Generator().manual_seed(
+            seed if -(2**63) <= seed < 2**64 else seed % 2**63
+        )
+        if sizes is not None:
+            if not hasattr(sizes, "__len__") or len(sizes) != 3:
+                raise ValueError(f"sizes={sizes!r}: give three numbers, (train, validation, test)")
+            sizes = [whole("sizes", n, 1) for n in sizes]
+
+        def shuffled(units: list[Any]) -> list[Any]:
+            return [units[i] for i in torch.randperm(len(units), generator=generator).tolist()]
+
+        def enough(groups: list[str], n: int) -> int:
+            """The first n groups, or as many more as have 2 classes."""
+            while n < len(groups) and sum(self.groups.count(g) for g in groups[:n]) < 2:
+                n += 1
+            return n
+
+        units: list[list[Any]]  # of train, validation and test
         if by == "characters":
-            order = torch.randperm(len(self), generator=generator).tolist()
-            n_train = round(len(self) * 1100 / 1623)
-            n_val = round(len(self) * 100 / 1623)
-            parts = [order[:n_train], order[n_train : n_train + n_val], order[n_train + n_val :]]
+            what, order = "classes", shuffled(list(range(len(self))))
+            n_val = max(2, round(len(self) * 100 / 1623))
+            n_train = max(0, min(round(len(self) * 1100 / 1623), len(self) - n_val - 2))
+            if sizes is not None:
+                n_train, n_val, _ = sizes
+            units = [order[:n_train], order[n_train : n_train + n_val], order[n_train + n_val :]]
         elif by == "alphabets":
-            names = sorted(set(self.groups))
-            if self.name == "omniglot":
-                held_out = [g for g in names if g.startswith("evaluation/")]
-                rest = [g for g in names if not g.startswith("evaluation/")]
-                n_val = 5
-            else:
-                held_out, rest = [], names
-                n_val = max(1, len(names) // 10)
-            shuffled = [rest[i] for i in torch.randperm(len(rest), generator=generator).tolist()]
+            what, names = "groups", sorted(set(self.groups))
+            omniglot = self.name == "omniglot"
+            held_out = [g for g in names if omniglot and g.startswith("evaluation/")]
+            rest = shuffled([g for g in names if g not in held_out])
             if not held_out:
-                n_test = max(1, len(names) // 3)
-                held_out, shuffled = shuffled[:n_test], shuffled[n_test:]
-            val, train = set(shuffled[:n_val]), set(shuffled[n_val:])
-            parts = [
-                [i for i, g in enumerate(self.groups) if g in part]
-                for part in (train, val, set(held_out))
-            ]
+                n_test = enough(rest, max(1, len(names) // 3)) if sizes is None else sizes[2]
+                held_out, rest = rest[:n_test], rest[n_test:]
+            elif sizes is not None:
+                held_out = shuffled(held_out)
+            n_val = enough(rest, 5 if omniglot else max(1, len(names) // 10))
+            n_val = n_val if sizes is None else sizes[1]
+            units = [rest[n_val:], rest[:n_val], held_out]
         else:
             raise ValueError(
                 f"split({by!r}): use 'characters' (classes at random) or 'alphabets' (whole groups)"
             )
-        if not all(parts):
-            raise ValueError(
-                f"{self.name} has {len(self)} classes in {len(set(self.groups))} groups, too few to split by {by!r}"
-            )
+        has = f"{self.name} has {len(self)} classes in {len(set(self.groups))} groups"
+        if sizes is not None:
+            if any(len(part) < n for part, n in zip(units, sizes, strict=True)):
+                most = [len(part) for part in units]
+                raise ValueError(
+                    f"sizes={tuple(sizes)}: {has}, too few to split by {by!r} so; of the {what}, {most} would be left"
+                )
+            units = [part[:n] for part, n in zip(units, sizes, strict=True)]
+        parts = units
+        if by == "alphabets":
+            parts = [[i for i, g in enumerate(self.groups) if g in set(part)] for part in units]
+        for part, name in zip(parts, ("train", "validation", "test"), strict=True):
+            if len(part) < 2:
+                raise ValueError(
+                    f"{has}, too few to split by {by!r}: {name} would get {len(part)}, and a task needs 2 at least; "
+                    f"sizes=(train, validation, test) says how many {what} each is to get"
+                )
         train_set, val_set, test_set = (self.subset(sorted(part)) for part in parts)
         train_set.rotate = self.name == "omniglot"
         return train_set, val_set, test_set
@@ -341,6 +478,8 @@ class Dataset:
     ) -> Episodes:
         """An endless, reproducible source of N-way K-shot tasks from these classes.
 
+        Numbers may be of Python, NumPy or torch.
+
         Args:
             ways: N, classes in a task; 2 or more.
             shots: K, support examples a class; 1 or more.
@@ -348,7 +487,7 @@ class Dataset:
             tasks: T, tasks in an episode (the meta-batch).
             rotations: Turn each drawn class by a random multiple of 90 degrees; None takes the data
                 set's default.
-            seed: Episode k of a seed is always the same, on every device.
+            seed: Any whole number; episode k of a seed is always the same, on every device.
 
         Raises:
             ValueError: If there are too few classes, or too few samples a class, for what is asked.
@@ -377,14 +516,13 @@ class Episodes:
         seed: int,
     ) -> None:
         classes, samples = data.images.shape[:2]
-        for name, value, least in (
-            ("ways", ways, 2),
-            ("shots", shots, 1),
-            ("queries", queries, 0),
-            ("tasks", tasks, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{name}={value}: must be at least {least}")
+        ways, shots = whole("ways", ways, 2), whole("shots", shots, 1)
+        queries, tasks = whole("queries", queries, 0), whole("tasks", tasks, 1)
+        if classes < 2:
+            raise ValueError(
+                f"{data.name} has {classes} class here, and a task needs 2 at least; where it comes from a split, "
+                "sizes= gives it more"
+            )
         if ways > classes:
             raise ValueError(
                 f"ways={ways}, but {data.name} has {classes} classes here; ask for {classes} ways at most"
@@ -393,16 +531,21 @@ class Episodes:
             raise ValueError(
                 f"shots={shots} + queries={queries} = {shots + queries} pictures a class, but {data.name} has {samples}"
             )
-        if rotations and data.images.shape[-1] != data.images.shape[-2]:
-            raise ValueError(
-                f"rotations need square pictures; these are {list(data.images.shape[-2:])}"
-            )
         self.data, self.ways, self.shots, self.queries = data, ways, shots, queries
-        self.tasks, self.rotations, self.seed = tasks, rotations, seed
+        self.tasks, self.rotations = tasks, _rotations(data, rotations)
+        self.seed = whole("seed", seed)
 
     def __repr__(self) -> str:
         tasks = f"{self.tasks} x {self.ways}-way {self.shots}-shot tasks"
         return f"{tasks} with {self.queries} queries a class, {self.data!r}"
+
+    @property
+    def fingerprint(self) -> str:
+        """What the episodes depend on, in words: two sources of one fingerprint give the same."""
+        return (
+            f"Episodes(ways={self.ways}, shots={self.shots}, queries={self.queries}, tasks={self.tasks}, "
+            f"rotations={self.rotations}, seed={self.seed}, data={self.data.fingerprint})"
+        )
 
     def to(self, device: torch.device | str) -> Episodes:
         """The same episodes, drawn on `device`."""
@@ -446,22 +589,45 @@ class Episodes:
         mix_query = torch.rand(t, n * self.queries, generator=generator).argsort(-1)
 
         device = images.device
-        x = images[classes.to(device)[..., None], rows.to(device)]  # [T, N, K + queries, C, H, W]
+        x = images[send(classes, device)[..., None], send(rows, device)]  # [T, N, K + queries, *x]
         if turns is not None:
-            for quarter in (1, 2, 3):
-                chosen = (turns == quarter).to(device)
-                x[chosen] = x[chosen].rot90(quarter, (-2, -1))
+            x = turned(x, turns)
         y = torch.arange(n, device=device)[None, :, None].expand(t, n, per_class)
 
         def mixed(part: slice, order: Tensor) -> tuple[Tensor, Tensor]:
-            order = order.to(device)
+            order = send(order, device)
             task = torch.arange(t, device=device)[:, None]
-            pictures = x[:, :, part].flatten(1, 2)[task, order].float().div_(255)
-            return pictures, y[:, :, part].flatten(1, 2).gather(1, order)
+            drawn = _numbers(x[:, :, part].flatten(1, 2)[task, order])
+            return drawn, y[:, :, part].flatten(1, 2).gather(1, order)
 
         return Episode(
             *mixed(slice(self.shots), mix_support), *mixed(slice(self.shots, None), mix_query)
         )
+
+
+def _rotations(data: Dataset, rotations: bool | None) -> bool:
+    """Whether classes are turned: as asked for, or as is the data set's default.
+
+    Raises:
+        ValueError: If they cannot be.
+    """
+    if rotations not in (None, True, False):
+        raise ValueError(f"rotations={rotations!r}: must be True, False or None, the set's default")
+    turn = bool(data.rotate if rotations is None else rotations)
+    if turn and data.images.dtype != torch.uint8:
+        raise ValueError(
+            f"rotations turn pictures (uint8); these are {data.images.dtype}: rotations=False"
+        )
+    if turn and data.images.shape[-1] != data.images.shape[-2]:
+        raise ValueError(
+            f"rotations need square pictures; these are {list(data.images.shape[-2:])}: rotations=False"
+        )
+    return turn
+
+
+def _numbers(x: Tensor) -> Tensor:
+    """Bytes as floats in [0, 1]; floats as they are."""
+    return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 
 class Batches:
@@ -478,21 +644,27 @@ class Batches:
         seed: Which random sequence.
 
     Raises:
-        ValueError: If `size` is below 1.
+        ValueError: If `size` is below 1, or pictures are to be turned that cannot be.
     """
 
     def __init__(
         self, data: Dataset, size: int = 128, rotations: bool | None = None, seed: int = 0
     ) -> None:
-        if size < 1:
-            raise ValueError(f"size={size}: must be at least 1")
-        self.data, self.size, self.seed = data, size, seed
-        self.rotations = data.rotate if rotations is None else rotations
+        self.data, self.size, self.seed = data, whole("size", size, 1), whole("seed", seed)
+        self.rotations = _rotations(data, rotations)
 
     @property
     def classes(self) -> int:
         """How many classes there are to tell apart, turned ones included."""
         return len(self.data) * (4 if self.rotations else 1)
+
+    @property
+    def fingerprint(self) -> str:
+        """What the batches depend on, in words: two sources of one fingerprint give the same."""
+        return (
+            f"Batches(size={self.size}, rotations={self.rotations}, seed={self.seed}, "
+            f"data={self.data.fingerprint})"
+        )
 
     def to(self, device: torch.device | str) -> Batches:
         """The same batches, drawn on `device`."""
@@ -504,8 +676,7 @@ class Batches:
         samples = torch.randint(self.data.images.shape[1], (self.size,), generator=generator)
         device = self.data.images.device
         classes, turns = labels % len(self.data), labels // len(self.data)
-        x = self.data.images[classes.to(device), samples.to(device)]
-        for quarter in range(1, int(turns.max()) + 1):
-            chosen = (turns == quarter).to(device)
-            x[chosen] = x[chosen].rot90(quarter, (-2, -1))
-        return x.float().div_(255), labels.to(device)
+        x = self.data.images[send(classes, device), send(samples, device)]
+        if self.rotations:
+            x = turned(x, turns)
+        return _numbers(x), send(labels, device)
