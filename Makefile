@@ -14,6 +14,12 @@ SHELL         := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
+# make CPU=1 ...: the builds of torch without CUDA, some 200 MB instead of 3 GB. They are of the same version,
+# with +cpu behind it, which pip prefers. An environment that is there already stays as it is.
+ifdef CPU
+export PIP_EXTRA_INDEX_URL := $(strip $(PIP_EXTRA_INDEX_URL) https://download.pytorch.org/whl/cpu)
+endif
+
 # Two processes with one thread each are faster here than one with two.
 ONE_THREAD := OMP_NUM_THREADS=1
 # glibc returns large blocks to the system the moment they are freed; a network takes the same ones
@@ -26,7 +32,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
 .PHONY: help book site serve test test-fast lint format types unit notebooks-check site-check \
-        test-offline notebooks results benchmarks repository env env-test clean distclean
+        test-offline test-alone notebooks results benchmarks repository env env-test clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' \
@@ -119,6 +125,14 @@ test-offline: env-test  ## one notebook with no data and no network
 	nbval=$$($(PY) tools/offline.py $(PY) tools/data.py --nbval --expect glyphs); \
 	$(ONE_THREAD) $(PY) tools/offline.py $(PY) -m pytest $$nbval --nbval-current-env \
 	  --nbval-cell-timeout=600 --timeout=660 $(OFFLINE)
+
+# As in Colab, where there is the package and no checkout: a copy of what pip installs from a wheel, the
+# notebooks in an empty folder. All they show from stored runs has to come with the package.
+ALONE ?= book/metric/comparison.ipynb book/problem/how_many_tasks.ipynb
+test-alone: env-test  ## two notebooks from an empty folder with the installed wheel
+	@place=$$(mktemp -d); trap 'rm -rf "$$place" build' EXIT; rm -rf build; \
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation --target "$$place" .; \
+	$(ONE_THREAD) PYTHONPATH=$$place $(PY) tools/notebooks.py --check --alone $(ALONE)
 
 # --- what takes longer -------------------------------------------------------------------------
 

@@ -3,9 +3,13 @@
     python tools/notebooks.py                                   # all of the book
     python tools/notebooks.py book/metric/prototypical.ipynb    # some
     python tools/notebooks.py --check                           # only run them, store nothing
+    python tools/notebooks.py --check --alone                   # the same as where there is no checkout
 
 The kernel is this interpreter. A notebook that fails is left as it was. What changes from run to run
 without meaning (time stamps, intermediate states of progress bars) is not stored.
+
+`--alone` is how a notebook runs in Colab: in an empty folder, with the installed package. It fails where a
+cell stays empty or a figure is missing that the stored notebook has.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -106,25 +111,75 @@ def write(notebook: Any, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def run(path: Path, before: str = "", store: bool = True) -> float:
-    """Run one notebook, `before` ahead of its first cell, and return the seconds it took."""
-    notebook = nbformat.read(path, as_version=4)
+def execute(notebook: Any, folder: Path) -> None:
+    """Run all cells in a new kernel whose working directory is this folder."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", resources=resources).execute()
+
+
+def run(path: Path, before: str = "", store: bool = True) -> float:
+    """Run one notebook, `before` ahead of its first cell, and return the seconds it took."""
+    notebook = nbformat.read(path, as_version=4)
     if before:
         notebook.cells.insert(0, nbformat.v4.new_code_cell(before))
-    client = NotebookClient(
-        notebook,
-        timeout=TIMEOUT,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
-    )
     begun = time.monotonic()
-    client.execute()
+    execute(notebook, path.parent)
     if store:
         tidy(notebook)
         write(notebook, path)
+    return time.monotonic() - begun
+
+
+class NotAloneError(Exception):
+    """What a notebook lacks, or what it found, when it ran without a checkout."""
+
+
+def shown(cell: Any) -> Counter[str]:
+    """How many figures a cell shows, and whether it says anything; progress bars do not count."""
+    kinds: Counter[str] = Counter()
+    for output in cell.outputs:
+        data = output.get("data", {})
+        figure = any(kind.startswith("image/") for kind in data)
+        figure = figure or any(tag in data.get("text/html", "") for tag in ("<script", "<svg"))
+        if figure:
+            kinds["figure"] += 1
+        elif output.get("name") != "stderr":
+            kinds["text"] = 1
+    return kinds
+
+
+def missing(stored: list[Any], now: list[Any]) -> list[str]:
+    """What the stored cells show and those that were run now do not, in words."""
+    return [
+        f"cell {old.execution_count} shows {dict(shown(new)) or 'nothing'}, stored: {dict(shown(old))}"
+        for old, new in zip(stored, now, strict=True)
+        if shown(old) - shown(new)
+    ]
+
+
+def run_alone(path: Path, before: str = "") -> float:
+    """Run a copy of a notebook in an empty folder, against the package that is installed.
+
+    Raises:
+        NotAloneError: If `mlbook` is that of the checkout, or if a cell shows less than is stored.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    stored = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    where = nbformat.v4.new_code_cell("import mlbook\n\nprint(mlbook.__file__)")
+    extra = [nbformat.v4.new_code_cell(before)] if before else []
+    notebook.cells = [*extra, *notebook.cells, where]
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as empty:
+        execute(notebook, Path(empty))
+    package = Path(where.outputs[0].text.strip())
+    if package.resolve().is_relative_to(ROOT / "mlbook"):
+        raise NotAloneError(f"{path}: ran with {package}, that of the checkout: install the wheel")
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if lacks := missing(stored, cells[len(extra) : -1]):
+        raise NotAloneError(f"{path}: " + "; ".join(lacks))
     return time.monotonic() - begun
 
 
@@ -132,17 +187,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="*", type=Path, help="all of the book if none is named")
     parser.add_argument("--check", action="store_true", help="run them and store nothing")
+    parser.add_argument("--alone", action="store_true", help="with --check: as without a checkout")
     parser.add_argument("--before", default="", help="with --check: code to run ahead of each")
     arguments = parser.parse_args()
     if arguments.before and not arguments.check:
         parser.error("--before goes with --check: what runs ahead of a notebook is not part of it")
+    if arguments.alone and not arguments.check:
+        parser.error("--alone goes with --check: what is stored is run from the checkout")
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel before the user's
     failed = []
     for path in arguments.notebooks or of_the_book():
         print(f"{path}: running", flush=True)
         try:
-            seconds = run(path.resolve(), arguments.before, store=not arguments.check)
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            if arguments.alone:
+                seconds = run_alone(path.resolve(), arguments.before)
+            else:
+                seconds = run(path.resolve(), arguments.before, store=not arguments.check)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError, NotAloneError) as error:
             print(error, file=sys.stderr)
             failed.append(path)
         else:

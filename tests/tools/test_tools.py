@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,80 @@ def test_a_notebook_that_fails_stays_as_it_was(
     assert notebooks.main() == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert path.read_bytes() == before
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package named mlbook, installed where no checkout is."""
+    package = tmp_path / "site" / "mlbook" / "__init__.py"
+    package.parent.mkdir(parents=True)
+    package.write_text("answer = 42\n")
+    monkeypatch.setenv("PYTHONPATH", str(package.parent.parent))
+    return package
+
+
+DRAW = "from IPython.display import HTML, display\ndisplay(HTML('<svg></svg>'))"
+
+
+def test_alone_is_the_installed_package_and_an_empty_folder(
+    tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.ipynb"
+    new_notebook(path, "import mlbook\nmlbook.answer", "from pathlib import Path", "1 + 1", DRAW)
+    notebooks.run(path)
+    stored = path.read_bytes()
+    assert notebooks.run_alone(path, before="ahead = 1") > 0
+    assert path.read_bytes() == stored
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with pytest.raises(notebooks.NotAloneError, match="that of the checkout: install the wheel"):
+        new_notebook(path, "1")
+        notebooks.run_alone(path)
+
+
+@pytest.mark.parametrize(
+    ("source", "lacks"),
+    [
+        ("print('here')", "cell 1 shows nothing, stored: {'text': 1}"),
+        (DRAW, "cell 1 shows nothing, stored: {'figure': 1}"),
+        (f"{DRAW}\nprint(1)", "cell 1 shows nothing, stored: {'figure': 1, 'text': 1}"),
+    ],
+)
+def test_a_cell_that_needs_a_checkout_is_found(
+    tmp_path: Path, installed: Path, source: str, lacks: str
+) -> None:
+    """It reads a file beside it, as a notebook in a checkout can, and says nothing where there is none."""
+    path = tmp_path / "a.ipynb"
+    lines = source.replace("\n", "\n    ")
+    needs = f"from pathlib import Path\nif list(Path('.').iterdir()):\n    {lines}"
+    new_notebook(path, needs)
+    notebooks.run(path)
+    with pytest.raises(notebooks.NotAloneError, match=re.escape(lacks)):
+        notebooks.run_alone(path)
+
+
+def test_a_missing_figure_beside_another_is_found_and_a_progress_bar_is_nothing() -> None:
+    figure = nbformat.v4.new_output("display_data", data={"image/svg+xml": "<svg/>"})
+    bar, said = stream("stderr", "100%"), stream("stdout", "so it is")
+
+    def cell(*outputs: nbformat.NotebookNode) -> nbformat.NotebookNode:
+        return nbformat.v4.new_code_cell("", execution_count=3, outputs=list(outputs))
+
+    assert notebooks.missing([cell(figure, figure, said)], [cell(figure, said)]) == [
+        "cell 3 shows {'figure': 1, 'text': 1}, stored: {'figure': 2, 'text': 1}"
+    ]
+    assert notebooks.missing([cell(bar), cell(figure)], [cell(), cell(said, figure)]) == []
+    assert notebooks.missing([cell(said)], [cell(bar)]) == [
+        "cell 3 shows nothing, stored: {'text': 1}"
+    ]
+
+
+def test_alone_stores_nothing_and_so_goes_with_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["notebooks.py", "--alone", "a.ipynb"])
+    with pytest.raises(SystemExit):
+        notebooks.main()
+    assert "--alone goes with --check" in capsys.readouterr().err
 
 
 def test_the_address_is_carried_everywhere_and_nowhere_else() -> None:
