@@ -5,19 +5,35 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mlbook.data.files import read_tensors, write_tensors
+from mlbook.checkpoint import Checkpoint, load, opened, random_state, set_random_state
 from mlbook.episodes import Episode
-from mlbook.evaluate import Tasks, evaluate, outputs_for
+from mlbook.evaluate import Tasks, evaluate
+from mlbook.mistakes import (
+    explained,
+    refuse_default_loss,
+    refuse_elsewhere,
+    refuse_model,
+    refuse_optimizer,
+    refuse_schedule,
+    refuse_source,
+    refuse_validation,
+    told_of,
+    usable,
+    whole,
+)
 
 
 @dataclass
@@ -106,131 +122,262 @@ def fit(
             of another run.
         FloatingPointError: If the loss of a step is NaN or infinite. The last checkpoint is kept.
     """
-    for name, value in (
-        ("steps", steps),
-        ("validate_every", validate_every),
-        ("checkpoint_every", checkpoint_every),
-    ):
-        if value < 1:
-            raise ValueError(f"{name}={value}: must be at least 1")
-    if tasks_per_backward is not None and tasks_per_backward < 1:
-        raise ValueError(
-            f"tasks_per_backward={tasks_per_backward}: must be at least 1, or None for all tasks at once"
-        )
+    steps = whole("steps", steps)
+    seed = whole("seed", seed, least=-(2**63), most=2**64 - 1)
+    validate_every = whole("validate_every", validate_every)
+    validate_tasks = whole("validate_tasks", validate_tasks, least=2)
+    checkpoint_every = whole("checkpoint_every", checkpoint_every)
+    if tasks_per_backward is not None:
+        tasks_per_backward = whole("tasks_per_backward", tasks_per_backward)
+    refuse_source("tasks", tasks, steps)
+    refuse_validation(validate, validate_tasks)
+    refuse_model(model)
+    refuse_optimizer(model, optimizer)
+    refuse_schedule(schedule, optimizer)
+    run = _Run(model, tasks, optimizer, schedule, tasks_per_backward, fabric, device)
 
-    if fabric is not None:
-        device = fabric.device
-    elif device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(device)
-    model.to(device)
-    if hasattr(tasks, "to"):
-        tasks = tasks.to(device)
-    if optimizer is None:
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    rank, world = (0, 1) if fabric is None else (fabric.global_rank, fabric.world_size)
-    trained, stepper = model, optimizer
-    if fabric is not None:
-        trained, stepper = fabric.setup(model, optimizer)
-        trained.mark_forward_method("loss")  # or DistributedDataParallel would be bypassed
+    with ExitStack() as on_the_way_out:
+        enter = on_the_way_out.enter_context
+        path = None
+        if checkpoint is not None:
+            path = run.once(lambda: enter(opened(checkpoint)))
+        enter(_seeded(seed, run.device))
+        enter(_rates_kept(run.optimizer, run.rates))
+        modes = enter(_training(model))
+        enter(torch.enable_grad())
 
-    def backward(batch: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Add up the gradient of the mean loss over the tasks of a batch; return that loss and the method's metrics."""
+        history, first, saved = run.history, 0, None
+        if path is not None:
+            saved = Checkpoint(path, model, run.optimizer, run.device, tasks, seed)
+            if (file := run.once(lambda: load(path))) is not None:
+                first, record = saved.restore(file, steps)
+                vars(history).update(record)
+        started = time.perf_counter() - history.seconds
+        quiet = not progress or run.rank > 0
+        bar = enter(tqdm(total=steps, initial=first, disable=quiet, mininterval=0.5))
+        for step in range(first, steps):
+            if step == first:
+                run.look(step)
+            batch = run.draw(step)
+            run.set_rates(step)
+            run.backward(batch)
+            last = step + 1 == steps
+            validating = validate is not None and ((step + 1) % validate_every == 0 or last)
+            saving = saved is not None and ((step + 1) % checkpoint_every == 0 or last)
+            # a GPU must finish its work before it can be asked for a number, so it is asked seldom
+            if run.device.type == "cpu" or validating or saving or last or len(run.unread) == 25:
+                run.read(step, path)
+            run.stepper.step()
+            if step == first and saved is not None:
+                saved.check()  # the optimizer keeps more from now on
+
+            if validating and validate is not None:
+                result = evaluate(model, validate, validate_tasks)
+                _set_modes(modes)
+                history.validation.append((step + 1, result.mean, result.interval))
+            history.seconds = time.perf_counter() - started
+            if saving and saved is not None:
+                run.once(partial(saved.save, step + 1, vars(history)))
+            bar.set_postfix_str(_summary(history, batch, bar), refresh=False)
+            bar.update()
+    return history
+
+
+class _Run:
+    """A model on its device with its tasks, and one step of its training in three parts: draw, backward, read."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tasks: Any,
+        optimizer: torch.optim.Optimizer | None,
+        schedule: Callable[[int], float] | None,
+        tasks_per_backward: int | None,
+        fabric: Any,
+        device: torch.device | str | None,
+    ) -> None:
+        self.device = usable(fabric.device if fabric is not None else device)
+        model.to(self.device)
+        self.model: Any = model
+        self.source, self.schedule = tasks, schedule
+        self.tasks: Tasks[Any] = tasks.to(self.device) if hasattr(tasks, "to") else tasks
+        self.optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3)
+        refuse_elsewhere(model, self.optimizer)
+        self.rates = [group.get("lr") for group in self.optimizer.param_groups]
+        self.tasks_per_backward, self.fabric = tasks_per_backward, fabric
+        self.rank, self.world = 0, 1
+        self.trained: Any = model
+        self.stepper: Any = self.optimizer
+        if fabric is not None:
+            self.rank, self.world = fabric.global_rank, fabric.world_size
+            self.trained, self.stepper = fabric.setup(model, self.optimizer)
+            self.trained.mark_forward_method("loss")  # or DistributedDataParallel would be bypassed
+        self.history = History()
+        self.unread: list[dict[str, Tensor]] = []  # of each step since numbers were last read
+        self.shapes: set[tuple[torch.Size, ...]] = set()  # of the batches so far
+
+    def once(self, do: Callable[[], Any]) -> Any:
+        """What `do` gives in the first process, or its error, for all: so that none waits for one that has stopped."""
+        if self.fabric is None:
+            return do()
+        result, error = None, None
+        if self.rank == 0:
+            try:
+                result = do()
+            except (OSError, ValueError) as caught:
+                error = caught
+        result, error = self.fabric.broadcast((result, error))
+        if error is not None:
+            raise error
+        return result
+
+    def draw(self, step: int) -> Sequence[Tensor]:
+        """Batch number `step`, checked: on a CPU at once, elsewhere by flags that are read with the losses."""
+        batch: Any = self.tasks[step]
+        faults: dict[str, Tensor] = {}
+        if isinstance(batch, Episode):
+            with told_of(step):
+                if self.device.type == "cpu":
+                    batch = batch.check()
+                else:
+                    faults = {FAULTY: batch.faults().any()}
+                    batch = batch.check_shapes()
+        if isinstance(batch, Tensor) or not all(isinstance(t, Tensor) for t in batch):
+            raise ValueError(
+                f"tasks[{step}] is a {type(batch).__name__} of other things than tensors; "
+                "a batch is a tuple of tensors that begin with the tasks, an Episode say"
+            )
+        if len(batch[0]) % self.world:
+            raise ValueError(
+                f"{len(batch[0])} tasks in a batch cannot be shared evenly by {self.world} processes"
+            )
+        self.unread.append(faults)
+        return batch  # type: ignore[no-any-return]
+
+    def look(self, step: int) -> None:
+        """Check the first batch before a GPU sees it, since labels out of range would stop that for good."""
+        if self.device.type == "cpu":
+            return
+        with torch.random.fork_rng(devices=[]):  # a source may draw from torch's own generator
+            batch = self.source[step]
+            if isinstance(batch, Episode):
+                with told_of(step):
+                    batch.check()
+
+    def set_rates(self, step: int) -> None:
+        """Multiply the rates by the schedule's factor."""
+        if self.schedule is None:
+            return
+        factor = self.schedule(step)
+        try:
+            factor = float(factor)
+        except (TypeError, ValueError, RuntimeError):
+            factor = math.nan
+        if not 0 <= factor < math.inf:
+            raise ValueError(
+                f"schedule({step}) is {self.schedule(step)!r}: it must give a number of 0 or more, a factor on the rate"
+            )
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            if rate is not None:
+                group["lr"] = rate * factor
+
+    def backward(self, batch: Sequence[Tensor]) -> None:
+        """Add up the gradient of the mean loss over the tasks of a batch; keep that loss and the method's metrics."""
+        first = not self.shapes
+        if first:
+            refuse_default_loss(self.model, batch)
+        self.stepper.zero_grad()
+        batch = [t[self.rank :: self.world].to(self.device) for t in batch]
         count = len(batch[0])
-        size = tasks_per_backward or count
+        size = self.tasks_per_backward or count
         numbers: dict[str, Tensor] = {}
         for begin in range(0, count, size):
             part = [t[begin : begin + size] for t in batch]
             share = len(part[0]) / count
-            quiet = (
-                fabric is not None and begin + size < count
-            )  # processes exchange gradients once a step
-            with fabric.no_backward_sync(trained) if quiet else nullcontext():
-                with outputs_for(part[1]) if hasattr(model, "adapt") else nullcontext():
-                    loss = trained.loss(*part)  # type: ignore[operator]
-                fabric.backward(loss * share) if fabric is not None else (loss * share).backward()
-            for name, value in {"loss": loss, **getattr(model, "metrics", {})}.items():
-                numbers[name] = (
-                    numbers.get(name, torch.zeros((), device=device)) + value.detach() * share
+            # processes exchange gradients once a step
+            quiet = self.fabric is not None and begin + size < count
+            with self.fabric.no_backward_sync(self.trained) if quiet else nullcontext():
+                loss = self.loss(part)
+                if self.fabric is None:
+                    (loss * share).backward()  # type: ignore[no-untyped-call]
+                else:
+                    self.fabric.backward(loss * share)
+            for name, value in {**getattr(self.model, "metrics", {}), "loss": loss}.items():
+                value = torch.as_tensor(value).detach()
+                if value.numel() != 1:
+                    raise ValueError(f"metrics[{name!r}] is {list(value.shape)}: give one number")
+                so_far = numbers.get(name, torch.zeros((), device=self.device))
+                numbers[name] = so_far + value.reshape(()) * share
+        if first:
+            self.learns()
+        if self.fabric is not None:
+            numbers = self.fabric.all_reduce(numbers)  # the mean over processes
+        self.unread[-1].update(numbers)
+
+    def loss(self, part: Sequence[Tensor]) -> Tensor:
+        """The loss of some tasks, with what is wrong about it in words."""
+        shapes = tuple(t.shape for t in part)
+        new = shapes not in self.shapes
+        self.shapes.add(shapes)
+        with explained(part, new) if hasattr(self.model, "adapt") else nullcontext():
+            loss = self.trained.loss(*part)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            what = list(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+            raise ValueError(f"model.loss gives {what}: it must be one number, a mean over tasks")
+        if not loss.requires_grad:
+            raise ValueError(
+                "the loss does not depend on any parameter that asks for a gradient: look for .detach(), .item() or "
+                "no_grad in model.loss, and unfreeze what shall learn with .requires_grad_()"
+            )
+        return loss
+
+    def learns(self) -> None:
+        """Refuse a first gradient that is missing altogether; on a CPU warn if it is 0."""
+        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"]]
+        found = [g for g in gradients if g is not None]
+        if not found:
+            raise ValueError(
+                "the loss does not depend on any of the optimizer's parameters: none of them got a gradient; "
+                "give the optimizer model.parameters(), and unfreeze what shall learn with .requires_grad_()"
+            )
+        if self.device.type == "cpu" and not any(g.any() for g in found):
+            warnings.warn(
+                "the gradient of the first step is 0 in every parameter, so nothing is learned from it: "
+                "is the loss right, and does it depend on the model's parameters?",
+                stacklevel=3,
+            )
+
+    def read(self, step: int, path: Path | None) -> None:
+        """Move the numbers of the latest steps into the history; stop if a batch or a loss among them is not right."""
+        exact = torch.float32 if self.device.type == "mps" else torch.float64
+        unread, self.unread = self.unread, []
+        # all at once: each question to a GPU is a wait
+        flat = iter(torch.stack([v.to(exact) for n in unread for v in n.values()]).tolist())
+        for k, names in enumerate(unread, start=step + 1 - len(unread)):
+            numbers = {name: next(flat) for name in names}
+            if numbers.pop(FAULTY, False):
+                with told_of(k):
+                    self.tasks[k].check()
+                raise ValueError(
+                    f"batch {k} was faulty and is not when drawn again: tasks[{k}] must be the same every time"
                 )
-        return numbers if fabric is None else fabric.all_reduce(numbers)  # the mean over processes
-
-    path = Path(checkpoint) if checkpoint is not None else None
-    history, first = History(), 0
-    unread: list[dict[str, Tensor]] = []
-
-    def read(step: int) -> None:
-        """Move the numbers of the latest steps into the history; stop if a loss among them is not finite."""
-        for back, numbers in enumerate(unread, start=1 - len(unread)):
             if not math.isfinite(numbers["loss"]):
-                kept = (
-                    f" The checkpoint {path} from before is kept."
-                    if path is not None and path.exists()
-                    else ""
-                )
+                kept = f" The checkpoint {path} from before is kept." if path and path.exists() else ""  # fmt: skip
                 raise FloatingPointError(
-                    f"the loss of step {step + back} is {float(numbers['loss'])}.{kept} "
-                    "Try a smaller learning rate, or clip the gradients."
+                    f"the loss of step {k} is {numbers['loss']}.{kept} Try a smaller learning rate, or clip the "
+                    f"gradients of an optimizer of your own before each step:\n{CLIPPED}"
                 )
             for name, value in numbers.items():
-                history.metrics.setdefault(name, []).append(float(value))
-        unread.clear()
+                self.history.metrics.setdefault(name, []).append(value)
 
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        if path is not None and path.exists():
-            first = _restore(path, model, optimizer, history, seed)
-        started = time.perf_counter() - history.seconds
-        model.train()
-        with tqdm(
-            total=steps,
-            initial=min(first, steps),
-            disable=not progress or rank > 0,
-            mininterval=0.5,
-        ) as bar:
-            for step in range(first, steps):
-                batch = tasks[step]
-                if step == first and isinstance(batch, Episode):
-                    batch.check()
-                if len(batch[0]) % world:
-                    raise ValueError(
-                        f"{len(batch[0])} tasks in a batch cannot be shared evenly by {world} processes"
-                    )
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * (schedule(step) if schedule is not None else 1.0)
 
-                stepper.zero_grad()
-                unread.append(backward([t[rank::world].to(device) for t in batch]))
-                validating = validate is not None and (
-                    (step + 1) % validate_every == 0 or step + 1 == steps
-                )
-                saving = path is not None and (
-                    (step + 1) % checkpoint_every == 0 or step + 1 == steps
-                )
-                # a GPU must finish its work before it can be asked for a number, so it is asked
-                # seldom
-                if (
-                    device.type == "cpu"
-                    or validating
-                    or saving
-                    or step + 1 == steps
-                    or len(unread) == 25
-                ):
-                    read(step)
-                stepper.step()
+FAULTY = ""  # stands for the flags of a batch among the numbers of a step
+CLIPPED = """
+def clip(*_):
+    torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
 
-                if validating and validate is not None:
-                    result = evaluate(model, validate, validate_tasks)
-                    history.validation.append((step + 1, result.mean, result.interval))
-                history.seconds = time.perf_counter() - started
-                if saving and path is not None and rank == 0:
-                    _save(path, model, optimizer, history, step + 1, seed)
-                bar.set_postfix_str(_summary(history, batch, bar), refresh=False)
-                bar.update()
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
-    return history
+optimizer.register_step_pre_hook(clip)
+"""
 
 
 def _summary(history: History, batch: Sequence[Tensor], bar: Any) -> str:
@@ -245,78 +392,62 @@ def _summary(history: History, batch: Sequence[Tensor], bar: Any) -> str:
     return ", ".join([*shown, f"{len(batch[0]) * rate:.1f} episodes/s"] if rate else shown)
 
 
-def _save(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    history: History,
-    step: int,
-    seed: int,
-) -> None:
-    """Write all that a run needs to go on: one safetensors file, its plain values as JSON in the header."""
-    state = optimizer.state_dict()
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors["random.cpu"] = torch.get_rng_state()
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    if device.type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
-    plain: dict[str, dict[str, Any]] = {}
-    for index, entries in state["state"].items():
-        for name, value in entries.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{name}"] = value
-            else:
-                plain.setdefault(str(index), {})[name] = value
-    for name, values in history.metrics.items():
-        tensors[f"history.{name}"] = torch.tensor(values, dtype=torch.float64)
-    facts = {"step": step, "seed": seed, "optimizer": plain, "groups": state["param_groups"]}
-    facts |= {"validation": history.validation, "seconds": history.seconds}
-    write_tensors(path, tensors, facts)
+# What `fit` changes, it puts back on every way out
 
 
-def _restore(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, history: History, seed: int
-) -> int:
-    """Put a checkpoint back into model, optimizer, history and torch's generators; return the steps done."""
-    tensors, facts = read_tensors(path)
-    if facts.get("seed") != seed:
-        raise ValueError(
-            f"{path} belongs to a run with seed={facts.get('seed')}, not seed={seed}; use that seed or another file"
-        )
-    weights = {
-        name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")
-    }
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's default generators begin at `seed`, and go on afterwards from where they were."""
+    before = random_state(device)
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{path} belongs to another model; delete it or name another file. {error}"
-        ) from error
-    state: dict[int, dict[str, Any]] = {
-        int(i): dict(entries) for i, entries in facts["optimizer"].items()
-    }
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".", 2)
-            like = parameters[int(index)]
-            # in the memory order of its parameter, as it was before
-            same = (
-                torch.empty_like(like, dtype=value.dtype).copy_(value)
-                if value.shape == like.shape
-                else value
-            )
-            state.setdefault(int(index), {})[name] = same
-    rates = [group["lr"] for group in optimizer.param_groups]
-    optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and parameters[0].is_cuda:
-        torch.cuda.set_rng_state(tensors["random.cuda"], parameters[0].device)
-    for key, value in tensors.items():
-        if key.startswith("history."):
-            history.metrics[key.removeprefix("history.")] = value.tolist()
-    history.validation = [(int(s), m, i) for s, m, i in facts["validation"]]
-    history.seconds = facts["seconds"]
-    return int(facts["step"])
+        torch.default_generator.manual_seed(seed)
+        if len(before) > 1:
+            own: Any = getattr(torch, device.type)
+            with own.device(device) if hasattr(own, "device") else nullcontext():
+                own.manual_seed(seed)
+        yield
+    finally:
+        set_random_state(before, device)
+
+
+@contextmanager
+def _rates_kept(optimizer: torch.optim.Optimizer, rates: Sequence[Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            if rate is not None:
+                group["lr"] = rate
+
+
+_AT_REST: WeakSet[nn.Module] = WeakSet()  # modules that stayed in eval() during their latest `fit`
+
+
+@contextmanager
+def _training(model: nn.Module) -> Iterator[dict[nn.Module, bool]]:
+    """Training mode, in which what was in `eval()` stays there; `eval()` afterwards, or after an error as before.
+
+    A model that comes in `eval()` altogether, as an earlier `fit` or `load_pretrained` leaves it,
+    trains altogether, without the parts that stayed in `eval()` then.
+    """
+    found = {module: module.training for module in model.modules()}
+    resting = [module for module, training in found.items() if not training]
+    if len(resting) == len(found):
+        resting = [module for module in found if module in _AT_REST]
+    model.train()
+    for module in resting:
+        module.training = module is model
+    _AT_REST.difference_update(found)
+    _AT_REST.update(module for module in resting if module is not model)
+    during = {module: module.training for module in found}
+    try:
+        yield during
+    except BaseException:
+        _set_modes(found)
+        raise
+    model.eval()
+
+
+def _set_modes(modes: dict[nn.Module, bool]) -> None:
+    for module, training in modes.items():
+        module.training = training

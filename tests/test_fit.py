@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mlbook import fit, plots
+from mlbook import Episode, fit, plots
 from mlbook.data import sinusoids
 from mlbook.data.files import read_tensors
 from mlbook.metric import PrototypicalNetwork
@@ -235,7 +235,6 @@ def test_mistakes_are_named() -> None:
     for name in ("steps", "validate_every", "checkpoint_every", "tasks_per_backward"):
         with pytest.raises(ValueError, match=f"{name}=0"):
             fit(Quadratic(), Targets(), **{"steps": 1, name: 0})
-    from mlbook import Episode
 
     class Bad:
         def __getitem__(self, k: int) -> Episode:
@@ -260,6 +259,140 @@ def test_the_history_draws_itself() -> None:
     plots.use_style()
     figure = history.plot()
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["loss", "accuracy"]
+
+
+class Normed(nn.Module):
+    """An embedding with batch norm and dropout in two parts, one of which may be frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.backbone = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Dropout(0.2))
+        self.head = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.backbone(x))
+
+
+def normed() -> PrototypicalNetwork:
+    return PrototypicalNetwork(Normed())
+
+
+def modes(model: nn.Module) -> dict[str, bool]:
+    return {name: module.training for name, module in model.named_modules()}
+
+
+class Watched(PrototypicalNetwork):
+    """Notes the mode of every part in every loss."""
+
+    def loss(self, *batch: Tensor) -> Tensor:
+        self.seen = [*getattr(self, "seen", []), modes(self)]
+        return super().loss(*batch)
+
+
+class SmallPoints:
+    """Episodes of points in the plane, in single precision."""
+
+    def __init__(self, bad: int | None = None) -> None:
+        self.bad = bad
+
+    def __getitem__(self, k: int) -> Episode:
+        if k == self.bad:
+            raise KeyboardInterrupt
+        x, y, q, a = Points()[k]
+        return Episode(x.float(), y, q.float(), a)
+
+
+VALIDATED = {"validate": SmallPoints(), "validate_every": 2, "validate_tasks": 8, "progress": False}
+
+
+def test_after_fit_a_model_is_ready_to_answer() -> None:
+    """One query at a time gets the same scores as all together, and moves no running statistics."""
+    model = normed()
+    fit(model, SmallPoints(), 3, progress=False)
+    assert not any(modes(model).values())
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    x, y, q, _ = SmallPoints()[9]
+    learner = model.adapt(x, y)
+    one_by_one = torch.cat([learner(q[:, i : i + 1]) for i in range(6)], 1)
+    assert torch.allclose(one_by_one, learner(q), atol=1e-5)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_what_is_in_eval_stays_there_in_training_even_the_second_time() -> None:
+    model = Watched(Normed())
+    backbone = model.embed.backbone
+    backbone.requires_grad_(False)
+    backbone.eval()
+    statistics = {k: v.clone() for k, v in backbone.state_dict().items()}
+    frozen = {name for name in modes(model) if "backbone" in name}
+    for _ in range(2):  # the second time the whole model comes in eval(), as the first left it
+        fit(model, SmallPoints(), 4, **VALIDATED)
+        assert all(seen[name] == (name not in frozen) for seen in model.seen for name in seen)
+        assert all(torch.equal(v, statistics[k]) for k, v in backbone.state_dict().items())
+        assert not any(modes(model).values())
+    model.train()  # which is to say: all of it
+    model.seen = []
+    fit(model, SmallPoints(), 1, progress=False)
+    assert all(all(seen.values()) for seen in model.seen)
+
+
+def test_a_model_that_comes_in_eval_trains_altogether() -> None:
+    model, straight = Watched(Normed()).eval(), Watched(Normed())
+    fit(model, SmallPoints(), 3, progress=False)
+    fit(straight, SmallPoints(), 3, progress=False)
+    assert all(all(seen.values()) for seen in model.seen)
+    for a, b in zip(model.state_dict().values(), straight.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_model_that_freezes_parts_by_itself_is_asked() -> None:
+    class Freezing(Watched):
+        def train(self, mode: bool = True) -> Freezing:
+            super().train(mode)
+            self.embed.backbone.eval()
+            return self
+
+    model = Freezing(Normed())
+    assert model.embed.backbone.training  # nobody has called train() yet
+    fit(model, SmallPoints(), 2, progress=False)
+    assert all(s["embed.head.1"] and not s["embed.backbone.1"] for s in model.seen)
+
+
+@pytest.mark.parametrize("stopped_by", [KeyboardInterrupt, FloatingPointError, ValueError])
+def test_what_fit_changes_is_put_back_on_every_way_out(stopped_by: type[BaseException]) -> None:
+    """Modes, rates and random state are as they were found; a Ctrl-C is no exception."""
+
+    class Stops(Watched):
+        def loss(self, *batch: Tensor) -> Tensor:
+            if len(getattr(self, "seen", [])) == 3:
+                raise stopped_by("stop")
+            return super().loss(*batch)
+
+    model = Stops(Normed())
+    model.embed.backbone[1].eval()
+    model.embed.head.eval()
+    optimizer = torch.optim.Adam(
+        [{"params": model.embed.backbone.parameters(), "lr": 0.5}, {"params": model.embed.head.parameters()}]
+    )  # fmt: skip
+    torch.manual_seed(3)
+    found, random, rates = modes(model), torch.get_rng_state(), [0.5, 1e-3]
+    with pytest.raises(stopped_by):
+        fit(model, SmallPoints(), 9, optimizer, lambda k: 0.1, progress=False)
+    assert modes(model) == found
+    assert torch.equal(torch.get_rng_state(), random)
+    assert [group["lr"] for group in optimizer.param_groups] == rates
+    model.seen = []
+    fit(model, SmallPoints(), 1, progress=False)  # and it is put back when all goes well, too
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_validating_changes_nothing_in_training() -> None:
+    with_, without = normed(), normed()
+    fit(with_, SmallPoints(), 6, **VALIDATED)
+    fit(without, SmallPoints(), 6, progress=False)
+    for (name, a), b in zip(with_.state_dict().items(), without.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
 
 
 DISTRIBUTED = """

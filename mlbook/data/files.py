@@ -13,10 +13,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there, and leftovers stay
+    fcntl = None
 
 Made = tuple[dict[str, Tensor], dict[str, Any]]  # tensors by name, and plain values
 
@@ -50,7 +57,7 @@ def cached(path: Path, name: str, make: Callable[[], Made]) -> Made:
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_alone(path.with_suffix(".lock")))
+            stack.enter_context(alone(path.with_suffix(".lock")))
         except OSError as error:
             return _unkept(make(), path, name, error)
         if not path.exists():
@@ -71,27 +78,67 @@ def _unkept(made: Made, path: Path, name: str, error: OSError) -> Made:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let one process at a time in, by a lock that goes with its process; the file is removed afterwards."""
-    try:
-        import fcntl
-    except ImportError:  # on Windows each process does the work
-        yield
-        return
+def alone(path: Path, wait: bool = True) -> Iterator[None]:
+    """Let one process at a time in, by a lock that goes with its process; the file is removed afterwards.
+
+    Raises:
+        BlockingIOError: If another is in, unless this one is to wait.
+    """
     while True:
-        with path.open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                # who was before may have removed the file, and another made a new one
-                current = os.path.samestat(os.fstat(file.fileno()), path.stat())
-            except FileNotFoundError:
-                continue
-            if current:
+        with path.open("a") as file:
+            held = hold(file.fileno(), wait)
+            if held is False:
+                raise BlockingIOError(f"process {path.read_text()} has it")
+            # who was before may have removed the file, and another made a new one
+            if held is None or is_still(file.fileno(), path):
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
                 try:
                     yield
+                    return
                 finally:
+                    if held is None:  # Windows removes no open file
+                        file.close()
                     path.unlink(missing_ok=True)
-                return
+
+
+def hold(file: int, wait: bool = False) -> bool | None:
+    """Lock an open file until it is closed or this process ends, by `kill -9` even.
+
+    Returns:
+        True if it is locked now, False if another holds it, None where files cannot be locked.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
+
+
+def is_still(file: int, path: Path | str) -> bool:
+    """Whether `path` is the open file, and nobody has removed or replaced it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of `atomic(path)` whose process was killed; those of living ones are locked."""
+    for part in path.parent.iterdir():
+        if part.name.startswith(f".{path.name}.") and part.name.endswith(".part"):
+            try:
+                file = os.open(part, os.O_RDWR)
+            except OSError:  # gone by now, or another user's
+                continue
+            if hold(file):
+                part.unlink(missing_ok=True)
+            os.close(file)
 
 
 @contextmanager
@@ -99,43 +146,96 @@ def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary file beside `path`, and rename it to `path` once the block has ended without an error.
 
     A reader, or a process killed at any moment, finds the old file or the new one and never a part.
+    What a killed process leaves behind is removed the next time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
+    remove_leftovers(path)
+    while True:
+        file, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        # or it was taken for a leftover before it was locked
+        if hold(file) is not False and is_still(file, name):
+            break
+        os.close(file)
+    if fcntl is None:
+        os.close(file)  # Windows cannot rename an open file
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
         temporary.chmod(0o644)  # mkstemp makes files that only their owner can read
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        if fcntl is not None:
+            os.close(file)
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write tensors and plain values as one safetensors file, the values as JSON in its header, atomically."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """Write tensors and plain values as one safetensors file, atomically.
+
+    The values stand as JSON in its header, with a digest of all of it. Tensors that share memory are
+    written one by one.
+
+    Raises:
+        ValueError: If a tensor is sparse.
+    """
+    plain, text = {}, json.dumps(facts)
+    for name, tensor in tensors.items():
+        if tensor.layout is not torch.strided:
+            raise ValueError(f"{name} is {tensor.layout}; only dense tensors can be written")
+        tensor = tensor.detach().cpu()
+        if tensor.is_complex():  # of which safetensors knows one kind only
+            tensor, name = torch.view_as_real(tensor.resolve_conj()), f"{name}{COMPLEX}"
+        plain[name] = tensor.clone(memory_format=torch.contiguous_format).resolve_neg()
+    header = json.dumps(facts | {"sha256": _digest(plain, text)})
     with atomic(path) as temporary:
         # `save_file` goes through a temporary file of its own, which would stay behind in a run that is killed
-        temporary.write_bytes(save(plain, metadata={"mlbook": json.dumps(facts)}))
+        temporary.write_bytes(save(plain, metadata={"mlbook": header}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_tensors` wrote.
 
     Raises:
-        ValueError: If the file is damaged or of another program. It is left where it is.
+        ValueError: If the file is damaged, by a single bit even, or of another program. It is left
+            where it is.
     """
     try:
+        if path.is_dir():
+            raise OSError("it is a folder")
+        with path.open("rb") as file:
+            if file.read(2) in (b"PK", b"\x80\x02", b"\x80\x04"):
+                raise OSError("it begins like a file of torch.save or pickle")
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["mlbook"])
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+            header = (file.metadata() or {})["mlbook"]
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        facts = json.loads(header)
+        if facts.pop("sha256", None) is None:
+            raise OSError("it has no digest, as those that mlbook 0.1.0 wrote")
+        if header != json.dumps(facts | {"sha256": _digest(tensors, json.dumps(facts))}):
+            raise OSError("its digest does not match")
+    except (SafetensorError, KeyError, ValueError, AttributeError, OSError) as error:
         raise ValueError(
             f"{path} is damaged, cut short or not a file of mlbook ({error}); move it away or delete it, and run again"
         ) from error
+    return {
+        name.removesuffix(COMPLEX): torch.view_as_complex(t) if name.endswith(COMPLEX) else t
+        for name, t in tensors.items()
+    }, facts
+
+
+COMPLEX = " (complex)"  # ends the name of a complex tensor, written as pairs of real numbers
+
+
+def _digest(tensors: dict[str, Tensor], facts: str) -> str:
+    """SHA-256 of the facts and of the name, type, shape and bytes of every tensor."""
+    sha = hashlib.sha256(facts.encode())
+    for name in sorted(tensors):
+        t = tensors[name]
+        sha.update(f"\n{name} {t.dtype} {list(t.shape)}\n".encode())
+        sha.update(t.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
 
 
 def md5(path: Path) -> str:

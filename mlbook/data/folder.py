@@ -18,7 +18,7 @@ from torch import Tensor
 from mlbook.data.files import cache_folder, cached, printable
 from mlbook.episodes import Dataset
 
-VERSION = 1  # part of the cached file's name: raise it when pictures are read in another way
+VERSION = 2  # part of the cached file's name: raise it when pictures are read in another way
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 ENDINGS |= {".apng", ".avif", ".dib", ".ico", ".jfif", ".jp2", ".jpe", ".mpo", ".tga"}
 ENDINGS |= {".pbm", ".pgm", ".pnm", ".ppm"}
