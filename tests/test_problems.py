@@ -17,6 +17,11 @@ def glyphs() -> Dataset:
     return load("glyphs")
 
 
+def blank(dtype: torch.dtype, height: int, width: int) -> Dataset:
+    images = torch.zeros(10, 20, 1, height, width, dtype=dtype)
+    return Dataset(images, [str(i) for i in range(10)], ["g"] * 10, "blank")
+
+
 def test_a_quadratic_is_the_squared_norm_of_the_definition() -> None:
     theta, W, y = Quadratics(dimension=4, tasks=3, seed=1)[5]
     f = quadratic(theta, W, y)
@@ -76,6 +81,11 @@ def test_pictures_are_averages_of_squares_and_classes_come_once(glyphs: Dataset)
         (lambda data: Classifiers(data, tasks=0), "tasks=0"),
         (lambda data: Classifiers(data, (50, 20, 10)), "n² with n a divisor of 28"),
         (lambda data: Classifiers(data, pictures=21), "10 classes of 21 pictures"),
+        (lambda data: Classifiers(data, (49,)), r"sizes=\(49,\): .* inputs and classes"),
+        (lambda data: Classifiers(data, (49, 20.0, 10)), "sizes=20.0: must be a whole number"),
+        (lambda data: Classifiers(data, (49, 0, 10)), "sizes=0: must be at least 1"),
+        (lambda _: Classifiers(blank(torch.uint8, 28, 56)), r"square pictures .*28, 56"),
+        (lambda _: Classifiers(blank(torch.float32, 28, 28)), "pictures of bytes .*float32"),
     ],
 )
 def test_what_cannot_be_is_an_error(glyphs: Dataset, make, said: str) -> None:  # type: ignore[no-untyped-def]

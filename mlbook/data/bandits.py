@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mlbook.episodes import generator_of
+from mlbook.episodes import generator_of, send, whole
 
 Policy = Callable[
     [Tensor, Tensor, int], Tensor
@@ -25,26 +26,39 @@ class Bandits:
         arms: To choose from; 2 or more.
         pulls: Of one task; 1 or more.
         tasks: T.
-        seed: Batch k of a seed is always the same.
+        seed: Any whole number; batch k of a seed is always the same, on every device.
 
     Source: Duan et al. (2016), section 3.1; Wang et al. (2016), section 3.1.
 
     Raises:
-        ValueError: If a number is too small.
+        ValueError: If a number is too small, or not whole.
     """
 
     def __init__(self, arms: int = 2, pulls: int = 100, tasks: int = 64, seed: int = 0) -> None:
-        for name, value, least in (("arms", arms, 2), ("pulls", pulls, 1), ("tasks", tasks, 1)):
-            if value < least:
-                raise ValueError(f"{name}={value}: must be at least {least}")
-        self.arms, self.pulls, self.tasks, self.seed = arms, pulls, tasks, seed
+        self.arms, self.pulls = whole("arms", arms, 2), whole("pulls", pulls, 1)
+        self.tasks, self.seed = whole("tasks", tasks, 1), whole("seed", seed)
+        self.device: torch.device | str = "cpu"
+
+    @property
+    def fingerprint(self) -> str:
+        """What the tables depend on, in words: two sources of one fingerprint give the same."""
+        return (
+            f"Bandits(arms={self.arms}, pulls={self.pulls}, tasks={self.tasks}, seed={self.seed})"
+        )
+
+    def to(self, device: torch.device | str) -> Bandits:
+        """The same tables on `device`."""
+        there = copy.copy(self)
+        there.device = device
+        return there
 
     def __getitem__(self, k: int) -> tuple[Tensor, Tensor]:
         """Chances `[T, arms]`, and what each arm would pay at each pull, `[T, pulls, arms]`."""
         generator = generator_of(self.seed, k)
         p = torch.rand(self.tasks, self.arms, generator=generator)
         u = torch.rand(self.tasks, self.pulls, self.arms, generator=generator)
-        return p, (u < p[:, None]).to(p.dtype)
+        pays = (u < p[:, None]).to(p.dtype)
+        return send(p, self.device), send(pays, self.device)
 
 
 class BanditTables:

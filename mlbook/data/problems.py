@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mlbook.episodes import Dataset, generator_of
+from mlbook.episodes import Dataset, generator_of, send, whole
 
 Objective = Callable[..., Tensor]  # from θ `[B, P]` and what describes B problems to `[B]`
 
@@ -21,23 +22,36 @@ class Quadratics:
     Args:
         dimension: P; 1 or more.
         tasks: B.
-        seed: Batch k of a seed is always the same.
+        seed: Any whole number; batch k of a seed is always the same, on every device.
 
     Source: Andrychowicz et al. (2016), section 3.1.
 
     Raises:
-        ValueError: If a number is below 1.
+        ValueError: If a number is below 1, or not whole.
     """
 
     def __init__(self, dimension: int = 10, tasks: int = 64, seed: int = 0) -> None:
-        _at_least_1(dimension=dimension, tasks=tasks)
-        self.dimension, self.tasks, self.seed = dimension, tasks, seed
+        self.dimension, self.tasks = whole("dimension", dimension, 1), whole("tasks", tasks, 1)
+        self.seed = whole("seed", seed)
+        self.device: torch.device | str = "cpu"
+
+    @property
+    def fingerprint(self) -> str:
+        """What the problems depend on, in words: two sources of one fingerprint give the same."""
+        return f"Quadratics(dimension={self.dimension}, tasks={self.tasks}, seed={self.seed})"
+
+    def to(self, device: torch.device | str) -> Quadratics:
+        """The same problems on `device`."""
+        there = copy.copy(self)
+        there.device = device
+        return there
 
     def __getitem__(self, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Starting points, matrices and right-hand sides of batch k."""
         g, (B, P) = generator_of(self.seed, k), (self.tasks, self.dimension)
         theta, y = torch.randn(2, B, P, generator=g)
-        return theta, torch.randn(B, P, P, generator=g), y
+        W = torch.randn(B, P, P, generator=g)
+        return send(theta, self.device), send(W, self.device), send(y, self.device)
 
 
 def quadratic(theta: Tensor, W: Tensor, y: Tensor) -> Tensor:
@@ -56,7 +70,7 @@ class Classifiers:
         sizes: Units of each layer, inputs first and classes last.
         pictures: Of each class.
         tasks: B.
-        seed: Batch k of a seed is always the same.
+        seed: Any whole number; batch k of a seed is always the same, on every device.
 
     Raises:
         ValueError: If a number is below 1, or `data` cannot give what `sizes` and `pictures` ask for.
@@ -70,20 +84,46 @@ class Classifiers:
         tasks: int = 4,
         seed: int = 0,
     ) -> None:
-        _at_least_1(pictures=pictures, tasks=tasks)
-        classes, samples, _, side, _ = data.images.shape
-        self.sizes, self.pictures, self.tasks, self.seed = sizes, pictures, tasks, seed
-        pixels = math.isqrt(sizes[0])
-        if pixels**2 != sizes[0] or side % pixels:
+        self.sizes = tuple(whole("sizes", n, 1) for n in sizes)
+        self.pictures, self.tasks = whole("pictures", pictures, 1), whole("tasks", tasks, 1)
+        self.data, self.seed = data, whole("seed", seed)
+        if len(self.sizes) < 2:
             raise ValueError(
-                f"sizes={tuple(sizes)}: inputs must be n² with n a divisor of {side}, the pictures' side"
+                f"sizes={self.sizes}: give the units of each layer, inputs and classes at least"
             )
-        if sizes[-1] > classes or pictures > samples:
+        shape = list(data.images.shape)
+        if data.images.dtype != torch.uint8 or shape[-1] != shape[-2]:
             raise ValueError(
-                f"{sizes[-1]} classes of {pictures} pictures: the data have {classes} of {samples}"
+                f"square pictures of bytes are needed; these are {data.images.dtype} {shape}"
             )
-        x = F.avg_pool2d(data.images.flatten(0, 1).float() / 255, side // pixels)
-        self.x = x.mean(1).reshape(classes, samples, sizes[0])
+        classes, samples, _, side, _ = shape
+        inputs, outputs = self.sizes[0], self.sizes[-1]
+        pixels = math.isqrt(inputs)
+        if pixels**2 != inputs or side % pixels:
+            raise ValueError(
+                f"sizes={self.sizes}: inputs must be n² with n a divisor of {side}, the pictures' side"
+            )
+        if outputs > classes or pictures > samples:
+            raise ValueError(
+                f"{outputs} classes of {pictures} pictures: the data have {classes} of {samples}"
+            )
+        # on the CPU, for on another device sums may differ in the last digit
+        x = F.avg_pool2d(data.images.cpu().flatten(0, 1).float() / 255, side // pixels)
+        self.x = x.mean(1).reshape(classes, samples, inputs).to(data.images.device)
+
+    @property
+    def fingerprint(self) -> str:
+        """What the problems depend on, in words: two sources of one fingerprint give the same."""
+        return (
+            f"Classifiers(sizes={self.sizes}, pictures={self.pictures}, tasks={self.tasks}, seed={self.seed}, "
+            f"data={self.data.fingerprint})"
+        )
+
+    def to(self, device: torch.device | str) -> Classifiers:
+        """The same problems on `device`."""
+        there = copy.copy(self)
+        there.x = self.x.to(device)
+        return there
 
     def __getitem__(self, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Starting points (weights of variance 1 / inputs, biases 0), pictures and labels of batch k."""
@@ -94,9 +134,10 @@ class Classifiers:
         )
         classes = torch.stack([torch.randperm(C, generator=g)[:N] for _ in range(B)])
         which = torch.rand(B, N, S, generator=g).argsort(2)[..., :n]
-        x = self.x[classes[..., None], which].flatten(1, 2)
+        device = self.x.device
+        x = self.x[send(classes, device)[..., None], send(which, device)].flatten(1, 2)
         y = torch.arange(N).repeat_interleave(n).expand(B, -1)
-        return start(self.sizes, B, g), x, y
+        return send(start(self.sizes, B, g), device), x, send(y, device)
 
 
 def start(sizes: Sequence[int], tasks: int, generator: torch.Generator) -> Tensor:
@@ -122,9 +163,3 @@ def classifier(
         return F.cross_entropy(x.transpose(1, 2), y, reduction="none").mean(-1)
 
     return f
-
-
-def _at_least_1(**numbers: int) -> None:
-    for name, value in numbers.items():
-        if value < 1:
-            raise ValueError(f"{name}={value}: must be at least 1")

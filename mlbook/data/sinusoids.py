@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mlbook.episodes import Episode, generator_of
+from mlbook.episodes import Episode, generator_of, send, whole
 
 
 class Sinusoids:
@@ -21,20 +21,13 @@ class Sinusoids:
     def __init__(
         self, shots: int, queries: int, tasks: int, seed: int, device: torch.device | str = "cpu"
     ) -> None:
-        for name, value, least in (
-            ("shots", shots, 1),
-            ("queries", queries, 0),
-            ("tasks", tasks, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{name}={value}: must be at least {least}")
-        self.shots, self.queries, self.tasks, self.seed, self.device = (
-            shots,
-            queries,
-            tasks,
-            seed,
-            device,
-        )
+        self.shots, self.queries = whole("shots", shots, 1), whole("queries", queries, 0)
+        self.tasks, self.seed, self.device = whole("tasks", tasks, 1), whole("seed", seed), device
+
+    @property
+    def fingerprint(self) -> str:
+        """What the tasks depend on, in words: two sources of one fingerprint give the same."""
+        return f"Sinusoids(shots={self.shots}, queries={self.queries}, tasks={self.tasks}, seed={self.seed})"
 
     def to(self, device: torch.device | str) -> Sinusoids:
         """The same tasks on `device`."""
@@ -61,7 +54,7 @@ class Sinusoids:
         generator, amplitude, phase = self._draw(k)
         x = 10 * torch.rand(self.tasks, self.shots + self.queries, 1, generator=generator) - 5
         y = amplitude * torch.sin(x - phase)
-        x, y = x.to(self.device), y.to(self.device)
+        x, y = send(x, self.device), send(y, self.device)
         return Episode(
             x[:, : self.shots], y[:, : self.shots], x[:, self.shots :], y[:, self.shots :]
         )
@@ -74,7 +67,7 @@ def sinusoids(shots: int = 10, queries: int = 10, tasks: int = 1, seed: int = 0)
         shots: K, support points `(x, y)` of a task.
         queries: Query points of a task; may be 0.
         tasks: T, tasks in a batch.
-        seed: Batch k of a seed is always the same.
+        seed: Any whole number; batch k of a seed is always the same, on every device.
 
     Returns:
         A source of episodes with `support_x [T, K, 1]`, `support_y [T, K, 1]`, `query_x` and
