@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
 import json
 import os
+import queue
 import tempfile
+import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -244,7 +249,9 @@ def md5(path: Path) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
-def download(url: str, path: Path, digest: str, limit: int) -> None:
+def download(
+    url: str, path: Path, digest: str, limit: int, slowest: float = 1000, patience: float = 20
+) -> None:
     """Fetch `url` to `path` with a progress bar, and keep it only if its MD5 is `digest`.
 
     What had arrived when a download broke off stays in `path` + ".part" and is continued the next
@@ -255,46 +262,95 @@ def download(url: str, path: Path, digest: str, limit: int) -> None:
         path: Where it is to be.
         digest: Its published MD5, in hexadecimal.
         limit: Bytes after which the download is given up.
+        slowest: Bytes a second, on average over `patience`, below which it is given up.
+        patience: Seconds; also until the server has begun to answer.
 
     Raises:
-        ConnectionError: If the server cannot be reached or breaks off.
+        ConnectionError: If the server cannot be reached, is too slow, breaks off or does not keep to the protocol.
         ValueError: If what arrived is longer than `limit` or has another digest; the partial file
             is then removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    have = start = part.stat().st_size if part.exists() else 0
     try:
-        with urllib.request.urlopen(request, timeout=15) as reply:
-            if have and reply.status != 206:  # the server starts again from the beginning
-                have = 0
-            total = have + int(reply.headers.get("Content-Length") or 0)
+        with contextlib.closing(_pieces(url, start, patience)) as pieces:
+            status, left = next(pieces)
+            if start and status != 206:  # the server starts again from the beginning
+                have = start = 0
+            total = have + left
             bar = tqdm(total=total or None, initial=have, unit="B", unit_scale=True, desc=path.name)
-            with part.open("ab" if have else "wb") as file, bar:
-                while chunk := reply.read(1 << 16):
-                    have += len(chunk)
+            with part.open("ab" if start else "wb") as file, bar:
+                since, before = time.monotonic(), have
+                for piece in pieces:
+                    have += len(piece)
                     if have > limit:
                         break
-                    file.write(chunk)
-                    bar.update(len(chunk))
-            if have < total and have <= limit:
-                raise ConnectionError(
-                    f"{url} broke off after {have:,} of {total:,} bytes; run again to continue"
-                )
+                    file.write(piece)
+                    bar.update(len(piece))
+                    if (passed := time.monotonic() - since) > patience:
+                        if have - before < slowest * passed:
+                            raise TimeoutError(f"{have - before:,} bytes in {passed:.0f} seconds")
+                        since, before = time.monotonic(), have
+        if have < total and have <= limit:
+            raise ConnectionError(
+                f"broke off after {have:,} of {total:,} bytes; run again to continue"
+            )
     except urllib.error.HTTPError as error:
-        if (
-            error.code != 416
-        ):  # 416: nothing is left to send; the digest tells whether this is the file
+        # 416: nothing is left to send; the digest tells whether this is the file
+        if error.code != 416 or not start:
             raise ConnectionError(f"{url} could not be downloaded: {error}") from error
-    except ConnectionError:
-        raise
-    except OSError as error:  # of which URLError and TimeoutError are kinds
-        raise ConnectionError(f"{url} could not be downloaded: {error}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ConnectionError(
+            f"{url} could not be downloaded: {error or type(error).__name__}"
+        ) from error
     found = md5(part)
     if have > limit or found != digest:
         part.unlink()
+        if start:  # the part was of another file, or of a page that had come in its place
+            return download(url, path, digest, limit, slowest, patience)
         raise ValueError(
-            f"{url} sent {have:,} bytes with MD5 {found}, not {digest}; removed, so run again to start afresh"
+            f"{url} sent {have:,} bytes with MD5 {found}, not {digest}: something else, such as the log-in page of a "
+            "network; removed, so run again to start afresh"
         )
     part.replace(path)
+    return None
+
+
+def _pieces(url: str, start: int, patience: float) -> Generator[Any, None, None]:
+    """The status of the reply and its length (0 if unknown), then its bytes from `start` on, piece by piece.
+
+    A thread reads them, since a server that sends a byte now and then (of a header, for instance) keeps a socket's
+    own time-out from ever passing.
+    """
+    arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    given_up = threading.Event()
+
+    def fetch() -> None:
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        try:
+            request = urllib.request.Request(url, headers=headers)
+            with urllib.request.urlopen(request, timeout=patience) as reply:
+                arrived.put((reply.status, reply.length or 0))
+                while not given_up.is_set() and (piece := reply.read1(1 << 16)):
+                    arrived.put(piece)
+            arrived.put(b"")
+        except BaseException as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
+            arrived.put(error)
+
+    threading.Thread(target=fetch, daemon=True).start()
+    try:
+        while True:
+            try:
+                item = arrived.get(timeout=patience)
+            except queue.Empty:
+                raise TimeoutError(f"nothing came for {patience:.0f} seconds") from None
+            if isinstance(item, BaseException):
+                raise item
+            if item == b"":
+                return
+            yield item
+    finally:
+        given_up.set()

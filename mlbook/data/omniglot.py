@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
+import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,12 +47,13 @@ def make() -> tuple[Tensor, list[str], list[str]]:
     classes: list[str] = []
     groups: list[str] = []
     digest = hashlib.md5(usedforsecurity=False)
-    for name in ZIPS:
-        part = name.removeprefix("images_").removesuffix(".zip")
-        for alphabet, character, drawings in _decode(_find(name), digest):
-            images.append(torch.from_numpy(drawings))
-            classes.append(f"{alphabet}/{character}")
-            groups.append(f"{part}/{alphabet}")
+    with tempfile.TemporaryDirectory() as spare:
+        for name in ZIPS:
+            part = name.removeprefix("images_").removesuffix(".zip")
+            for alphabet, character, drawings in _decode(_find(name, Path(spare)), digest):
+                images.append(torch.from_numpy(drawings))
+                classes.append(f"{alphabet}/{character}")
+                groups.append(f"{part}/{alphabet}")
     if digest.hexdigest() != PIXELS:
         raise ValueError(
             f"the pictures in {' and '.join(ZIPS)} are not those of Omniglot (digest {digest.hexdigest()}, "
@@ -60,23 +62,28 @@ def make() -> tuple[Tensor, list[str], list[str]]:
     return torch.stack(images)[:, :, None], classes, groups
 
 
-def _find(name: str) -> Path:
-    """The zip in `$MLBOOK_DATA/omniglot`, in the cache, or downloaded into the cache."""
+def _find(name: str, spare: Path) -> Path:
+    """The zip in `$MLBOOK_DATA/omniglot`, in the cache, or downloaded: into the cache, or else into `spare`."""
     if folder := os.environ.get("MLBOOK_DATA"):
-        given = Path(folder) / "omniglot" / name
-        if given.exists():
+        given = Path(os.path.expanduser(folder)) / "omniglot" / name  # noqa: PTH111 - any ~
+        if given.is_file():
             return given
     path = cache_folder() / "omniglot" / name
-    if path.exists():
+    if path.is_file():
         if md5(path) == ZIPS[name]:
             return path
         raise ValueError(
             f"{path} is damaged: its MD5 is {md5(path)}, not {ZIPS[name]}; delete it and run again"
         )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError:  # the cache cannot be written
+        path = spare / name
     url = f"{SOURCE}/{name}"
     try:
         download(url, path, ZIPS[name], LIMIT)
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:  # of something else in its place as well
         raise FileNotFoundError(
             f"Omniglot is not here and could not be downloaded ({error}). Download {', '.join(ZIPS)} from {SOURCE} "
             "elsewhere, put them into a folder D/omniglot, and set the environment variable MLBOOK_DATA=D; "
@@ -90,36 +97,45 @@ def _decode(path: Path, digest: hashlib._Hash) -> Iterator[tuple[str, str, NDArr
 
     Read in memory: nothing is unpacked to disk, so no path in the zip leads anywhere.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.infolist() if m.filename.endswith(".png")]
-            if sum(m.file_size for m in members) > LIMIT:
+    with _damage_named(path):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        members = [m for m in archive.infolist() if m.filename.endswith(".png")]
+        if sum(m.file_size for m in members) > LIMIT:
+            raise ValueError(
+                f"{path} would unpack to more than {LIMIT:,} bytes, so it is not Omniglot; delete it"
+            )
+        characters: dict[tuple[str, str], list[zipfile.ZipInfo]] = {}
+        for member in sorted(members, key=lambda m: m.filename):
+            alphabet, character, _ = ("", "", *member.filename.split("/"))[-3:]
+            characters.setdefault((alphabet, character), []).append(member)
+        for (alphabet, character), drawings in sorted(characters.items()):
+            if len(drawings) != 20:
                 raise ValueError(
-                    f"{path} would unpack to more than {LIMIT:,} bytes, so it is not Omniglot; delete it"
+                    f"{path}: {alphabet}/{character} has {len(drawings)} drawings, not 20; delete the file"
                 )
-            characters: dict[tuple[str, str], list[zipfile.ZipInfo]] = {}
-            for member in sorted(members, key=lambda m: m.filename):
-                alphabet, character, _ = ("", "", *member.filename.split("/"))[-3:]
-                characters.setdefault((alphabet, character), []).append(member)
-            for (alphabet, character), drawings in sorted(characters.items()):
-                if len(drawings) != 20:
+            # two strips a character, so that pixels leave Pillow 20 drawings at a time
+            drawn, small = Image.new("1", (105, 20 * 105)), Image.new("L", (SIZE, 20 * SIZE))
+            for i, member in enumerate(drawings):
+                with _damage_named(path):
+                    picture = Image.open(io.BytesIO(archive.read(member)), formats=["PNG"])
+                if picture.size != (105, 105):
                     raise ValueError(
-                        f"{path}: {alphabet}/{character} has {len(drawings)} drawings, not 20; delete the file"
+                        f"{path}: {member.filename} is {picture.size} pixels, not (105, 105)"
                     )
-                # two strips a character, so that pixels leave Pillow 20 drawings at a time
-                drawn, small = Image.new("1", (105, 20 * 105)), Image.new("L", (SIZE, 20 * SIZE))
-                for i, member in enumerate(drawings):
-                    with Image.open(io.BytesIO(archive.read(member)), formats=["PNG"]) as picture:
-                        if picture.size != (105, 105):
-                            raise ValueError(
-                                f"{path}: {member.filename} is {picture.size} pixels, not (105, 105)"
-                            )
-                        drawn.paste(picture, (0, 105 * i))
-                        grey = picture.convert("L").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
-                        small.paste(grey, (0, SIZE * i))
-                digest.update(drawn.tobytes())
-                yield alphabet, character, 255 - np.asarray(small).reshape(20, SIZE, SIZE)
-    except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
+                with _damage_named(path):
+                    drawn.paste(picture, (0, 105 * i))
+                    grey = picture.convert("L").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+                    small.paste(grey, (0, SIZE * i))
+            digest.update(drawn.tobytes())
+            yield alphabet, character, 255 - np.asarray(small).reshape(20, SIZE, SIZE)
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # zipfile, zlib and Pillow raise nearly everything
         raise ValueError(
-            f"{path} is damaged or cut short ({error}); delete it and run again"
+            f"{path} is damaged or cut short ({error or type(error).__name__}); delete it and run again"
         ) from error
