@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import inspect
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -108,6 +110,41 @@ def test_ucb1_is_that_of_the_paper() -> None:
     assert [ucb1(wins, pulls, t).item() for t in (0, 1)] == [0, 1]
     index = [2 / 3 + (2 * 2.4849 / 3) ** 0.5, 5 / 9 + (2 * 2.4849 / 9) ** 0.5]
     assert ucb1(wins, pulls, 12).item() == index.index(max(index))
+
+
+def test_ucb1_by_its_formula_where_every_part_of_it_counts() -> None:
+    draw = np.random.default_rng(0)
+    pulls = draw.integers(1, 60, (400, 4)).astype(float)
+    wins = np.floor(pulls * draw.beta(4, 4, (400, 4)))
+    t = int(pulls[0].sum())
+
+    def index(factor: float, time: float) -> np.ndarray:
+        return (wins / pulls + np.sqrt(factor * time / pulls)).argmax(1)
+
+    pulled = ucb1(torch.from_numpy(wins), torch.from_numpy(pulls), t).numpy()
+    assert (pulled == index(2, np.log(t))).all()
+    # and the formula without its factor, its logarithm, the bonus or the mean is told apart
+    for other in (index(1, np.log(t)), index(2, t), index(0, 0), (-pulls).argmax(1)):
+        assert (pulled != other).mean() > 0.02
+
+
+def test_chances_are_uniform_and_neither_arms_nor_pulls_know_of_each_other() -> None:
+    bandits = Bandits(pulls=3, tasks=4000)
+    p, pays = (torch.cat(parts) for parts in zip(*(bandits[k] for k in range(5)), strict=True))
+    n = len(p)
+    for moment in (1, 2, 3, 4):  # E x^m = 1 / (m + 1), with a standard deviation below 1/2
+        assert ((p**moment).mean(0) - 1 / (moment + 1)).abs().max() < 4 * 0.5 / n**0.5
+    assert 0 <= p.min() < 0.001 and 0.999 < p.max() < 1
+    assert torch.corrcoef(p.T)[0, 1].abs() < 4 / n**0.5
+    luck = (pays - p[:, None]).flatten(1)  # what is left of 3 pulls of 2 arms
+    off = torch.corrcoef(luck.T) - torch.eye(6)
+    assert off.abs().max() < 4 / n**0.5
+
+
+def test_defaults_are_the_two_arms_and_100_pulls_of_the_book() -> None:
+    options = {k: v.default for k, v in inspect.signature(Bandits).parameters.items()}
+    assert options == {"arms": 2, "pulls": 100, "tasks": 64, "seed": 0}
+    assert [x.shape for x in Bandits()[0]] == [(64, 2), (64, 100, 2)]
 
 
 @pytest.mark.parametrize("wrong", [{"arms": 1}, {"pulls": 0}, {"tasks": 0}])

@@ -100,12 +100,15 @@ class BanditTables:
 def play(
     policy: Policy, p: Tensor, pays: Tensor, make: type[BanditTables] = BanditTables
 ) -> Tensor:
-    """The regret of every pull, `[pulls, T]`, if `policy` plays all tables of a batch, or what `make` makes of them."""
+    """The regret of every pull, `[pulls, T]`, if `policy` plays all tables of a batch, or what `make` makes of them.
+
+    All stays on the device of the tables; what a policy answers may come from another.
+    """
     env, regrets = make(p, pays), []
     env.reset()
-    wins, pulls = torch.zeros(2, *p.shape, dtype=torch.float64)
+    wins, pulls = torch.zeros(2, *p.shape, dtype=torch.float64, device=p.device)
     for t in range(pays.shape[1]):
-        action = policy(wins, pulls, t)
+        action = policy(wins, pulls, t).to(p.device)
         _, reward, _, _, info = env.step(action)
         wins.scatter_add_(1, action[:, None], reward[:, None].double())
         pulls.scatter_add_(1, action[:, None], torch.ones_like(wins[:, :1]))
@@ -114,12 +117,16 @@ def play(
 
 
 def thompson(generator: torch.Generator) -> Policy:
-    """Draw each arm's chance from what is known of it, a Beta distribution, and pull the best (Thompson, 1933)."""
+    """Draw each arm's chance from what is known of it, a Beta distribution, and pull the best (Thompson, 1933).
+
+    It is drawn where the generator is, so that one on the CPU gives the same pulls on every device.
+    """
 
     def policy(wins: Tensor, pulls: Tensor, _: int) -> Tensor:
         # Beta(a, b) = X / (X + Y) with X, Y ~ Gamma(a), Gamma(b)
-        x, y = (torch._standard_gamma(1 + n, generator) for n in (wins, pulls - wins))
-        return (x / (x + y)).argmax(1)
+        here = ((1 + n).to(generator.device) for n in (wins, pulls - wins))
+        x, y = (torch._standard_gamma(n, generator) for n in here)
+        return (x / (x + y)).argmax(1).to(wins.device)
 
     return policy
 
@@ -127,7 +134,7 @@ def thompson(generator: torch.Generator) -> Policy:
 def ucb1(wins: Tensor, pulls: Tensor, t: int) -> Tensor:
     """Each arm once, then that of the highest mean + sqrt(2 ln t / n) (Auer, Cesa-Bianchi & Fischer, 2002)."""
     if t < wins.shape[1]:
-        return torch.full((len(wins),), t)
+        return torch.full((len(wins),), t, device=wins.device)
     bonus = (2 * torch.tensor(t, dtype=wins.dtype).log() / pulls).sqrt()
     return (wins / pulls + bonus).argmax(1)
 
@@ -158,7 +165,8 @@ def bayes_optimal(pulls: int) -> Policy:
     def policy(wins: Tensor, pulls: Tensor, t: int) -> Tensor:
         if wins.shape[1] != 2:
             raise ValueError(f"{wins.shape[1]} arms: this policy is for tables of two")
-        return best[t][pulls[:, 0].long(), wins[:, 0].long(), wins[:, 1].long()].long()
+        table = best[t].to(wins.device)
+        return table[pulls[:, 0].long(), wins[:, 0].long(), wins[:, 1].long()].long()
 
     policy.value = V.item()  # type: ignore[attr-defined]  # wins to be expected at the start
     return policy
