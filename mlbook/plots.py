@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from uuid import NAMESPACE_URL, uuid5
 import torch
 from torch import Tensor
 
-from mlbook.episodes import Episode
+from mlbook.episodes import Episode, whole
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -90,25 +91,43 @@ def use_style() -> None:
         set_matplotlib_formats("svg", metadata={"Date": None})  # type: ignore[no-untyped-call]
 
 
-def show_images(ax: Axes, images: Tensor, columns: int, gap: int = 2) -> None:
-    """Draw pictures `[n, C, H, W]`, floats in [0, 1] or bytes, in rows of `columns`, as ink on paper."""
+def show_images(
+    ax: Axes, images: Tensor, columns: int, gap: int = 2, cells: Sequence[int] | None = None
+) -> None:
+    """Draw pictures `[n, C, H, W]`, floats in [0, 1] or bytes, in rows of `columns`, as ink on paper.
+
+    Args:
+        ax: Where to draw.
+        images: The pictures; 1 channel (ink), 3 (colours), or 4 (colours and opacity).
+        columns: Pictures in a row.
+        gap: Pixels between two pictures.
+        cells: Where each picture goes, counted row by row; one after the other if not given.
+
+    Raises:
+        ValueError: If these are no pictures.
+    """
+    if images.dim() != 4 or images.shape[1] not in (1, 3, 4):
+        raise ValueError(
+            f"pictures are [n, C, H, W] with C of 1, 3 or 4, and these are {list(images.shape)}"
+        )
     images = images.detach().cpu()
     if images.dtype == torch.uint8:
         images = images.float() / 255
+    if images.shape[1] == 3:  # opaque, so that where there is no picture the page shows through
+        images = torch.cat([images, torch.ones_like(images[:, :1])], 1)
     n, channels, height, width = images.shape
-    rows = -(-n // columns)
+    cells = range(n) if cells is None else cells
+    rows = max(cells, default=0) // columns + 1
     sheet = torch.zeros(channels, rows * (height + gap) - gap, columns * (width + gap) - gap)
-    for i, picture in enumerate(images):
-        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
+    for cell, picture in zip(cells, images, strict=True):
+        top, left = (cell // columns) * (height + gap), (cell % columns) * (width + gap)
         sheet[:, top : top + height, left : left + width] = picture
     if (
         channels == 1
     ):  # ink where there is ink and nothing elsewhere: the page shows through, light or dark
         ink = torch.tensor([int(COLORS["ink"][i : i + 2], 16) / 255 for i in (1, 3, 5)])
-        rgba = torch.cat([ink[:, None, None].expand(3, *sheet.shape[1:]), sheet])
-        ax.imshow(rgba.permute(1, 2, 0).numpy(), interpolation="nearest")
-    else:
-        ax.imshow(sheet.permute(1, 2, 0).numpy(), interpolation="nearest")
+        sheet = torch.cat([ink[:, None, None].expand(3, *sheet.shape[1:]), sheet])
+    ax.imshow(sheet.permute(1, 2, 0).numpy(), interpolation="nearest")
     ax.set_axis_off()
 
 
@@ -116,16 +135,30 @@ def show_episode(episode: Episode, task: int = 0, columns: int | None = None) ->
     """Draw one task: the support set by class on the left, the queries with their answers on the right.
 
     Args:
-        episode: Pictures `[T, S, C, H, W]` and labels.
+        episode: Pictures `[T, S, C, H, W]` of any size and labels.
         task: Which of the T tasks.
         columns: Query pictures in a row; about a square if not given.
+
+    Raises:
+        ValueError: If the episode is malformed or not of labelled pictures, or has no such task.
     """
     import matplotlib.pyplot as plt
 
+    episode = episode.check_shapes()
+    if episode.support_x.dim() != 5 or episode.support_y.is_floating_point():
+        raise ValueError(
+            f"support_x {list(episode.support_x.shape)} and support_y of {episode.support_y.dtype}: only pictures "
+            "[T, S, C, H, W] with labels can be drawn"
+        )
+    if not 0 <= task < len(episode.support_x):
+        raise ValueError(f"task={task}: the tasks are numbered 0..{len(episode.support_x) - 1}")
     sx, sy, qx, qy = (t[task].cpu() for t in episode)
     ways = int(sy.max()) + 1
-    shots = int((sy == 0).sum())
-    columns = columns or max(3, -(-len(qx) // ways))
+    by_class = sy.argsort(stable=True)
+    counts = torch.bincount(sy, minlength=ways).tolist()
+    shots = max(counts)  # of the largest class; the rows of others end earlier
+    cells = [shots * k + i for k, count in enumerate(counts) for i in range(count)]
+    columns = whole("columns", columns, 1) if columns is not None else max(3, -(-len(qx) // ways))
     figure, (left, right) = plt.subplots(
         1,
         2,
@@ -133,19 +166,31 @@ def show_episode(episode: Episode, task: int = 0, columns: int | None = None) ->
         width_ratios=[max(shots, 1.5), max(columns, 1.5)],
         squeeze=True,
     )
-    by_class = sy.argsort(stable=True)
-    show_images(left, sx[by_class], shots)
+    height, width = sx.shape[-2:]
+    down, across = height + 2, width + 2  # from one picture to the next
+    show_images(left, sx[by_class], shots, cells=cells)
     left.set_title("support", color=COLORS["blue"])
     for k in range(ways):
         left.text(
-            -6, 30 * k + 14, str(k), color=class_color(k), ha="right", va="center", weight="bold"
+            -6 * width / 28,
+            down * k + height / 2,
+            str(k),
+            color=class_color(k),
+            ha="right",
+            va="center",
+            weight="bold",
         )
     show_images(right, qx, columns)
     right.set_title("query", color=COLORS["orange"])
     for i, label in enumerate(qy.tolist()):
         row, column = divmod(i, columns)
         right.text(
-            30 * column, 30 * row + 3, str(label), color=class_color(label), size=7, weight="bold"
+            across * column,
+            down * row + 3 * height / 28,
+            str(label),
+            color=class_color(label),
+            size=7,
+            weight="bold",
         )
     plt.close(figure)
     return figure
@@ -193,10 +238,11 @@ def figure(name: str, alt: str, data: Any = None) -> HTML:
         name: The file `mlbook/figures/NAME.js`: a JavaScript function `(root, data) => ...` that
             draws into `root`.
         alt: What the figure shows, for readers who do not see it.
-        data: Handed to the function as JSON.
+        data: Handed to the function as JSON: numbers, strings, lists and dicts.
 
     Raises:
-        ValueError: If there is no such figure.
+        ValueError: If there is no such figure, or data holds a number that is NaN or infinite, or
+            anything that JSON does not know.
     """
     from IPython.display import HTML
 
@@ -207,13 +253,40 @@ def figure(name: str, alt: str, data: Any = None) -> HTML:
             f.name.removesuffix(".js") for f in folder.iterdir() if f.name.endswith(".js")
         )
         raise ValueError(f"there is no figure {name!r}; there are {', '.join(known)}")
-    payload = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
-    ident = f"figure-{uuid5(NAMESPACE_URL, name + payload).hex[:8]}"
+    try:
+        payload = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the data of figure {name!r} cannot be handed over: {_not_json(data) or error}"
+        ) from error
+    stable = payload.replace("</", "<\\/")  # as it was once handed over: idents stay as they are
+    ident = f"figure-{uuid5(NAMESPACE_URL, name + stable).hex[:8]}"
+    for sign in "<>&":  # in strings alone; a browser would look for </script> and <!-- there, too
+        payload = payload.replace(sign, f"\\u{ord(sign):04x}")
     return HTML(  # type: ignore[no-untyped-call]
         f'<div class="mlbook-figure" id="{ident}" role="group" aria-label="{html.escape(alt)}"></div>\n'
         f"<script>(() => {{ const root = document.getElementById({json.dumps(ident)}); const data = {payload};\n"
         f"({file.read_text(encoding='utf-8').strip().removesuffix(';')})(root, data); }})();</script>"
     )
+
+
+def _not_json(data: Any, at: str = "data") -> str | None:
+    """Where in data something stands that JSON cannot say, and what to do about it."""
+    if isinstance(data, float) and not math.isfinite(data):
+        return f"{at} is {data}; leave it out, or give None"
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            if not isinstance(key, str | int | float | bool | None):
+                return f"{at} has the key {key!r}; give a string"
+            if found := _not_json(value, f"{at}[{key!r}]"):
+                return found
+    elif isinstance(data, list | tuple):
+        for i, value in enumerate(data):
+            if found := _not_json(value, f"{at}[{i}]"):
+                return found
+    elif not isinstance(data, str | int | float | bool | None):
+        return f"{at} is a {type(data).__name__}; tensors and arrays become lists with .tolist()"
+    return None
 
 
 def forest(

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
+import numpy as np
 import pytest
 import torch
 
-from mlbook import plots
+from mlbook import Episode, plots
+from mlbook.data import sinusoids
 from tests.test_episodes import numbered
 
 
@@ -60,3 +64,124 @@ def test_an_interactive_figure_carries_script_data_and_words() -> None:
     assert not re.search(r"https?://(?!www\.w3\.org)", html), "nothing is fetched"
     with pytest.raises(ValueError, match=r"there is no figure 'nosuch'; there are .*prototypes"):
         plots.figure("nosuch", alt="nothing")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!--<script>",
+        "</script>",
+        "a < b && c > d",
+        "<\u2028>\u2029",
+        "<\\/script>",
+        "\\u003c",
+        "ä🙂",
+    ],
+)
+def test_text_of_every_kind_reaches_the_figure_and_not_the_page(text: str) -> None:
+    data = {text: [text, {"x": text}], "n": [1, 2.5, None, True]}
+    html = plots.figure("prototypes", alt="words", data=data).data
+    payload = re.search(r"const data = (.*);\n\(", html)[1]  # type: ignore[index]
+    assert json.loads(payload) == data
+    assert payload.isascii() and not set(payload) & set("<>&")
+    own = plots.figure("prototypes", alt="words").data
+    assert html.count("<") == own.count("<") and html.count("<!--") == 0
+
+
+def test_the_output_of_a_figure_with_plain_data_is_what_notebooks_have_stored() -> None:
+    data = {"a": [1, 2.5], "b": "plain"}
+    html = plots.figure("prototypes", alt="words", data=data).data
+    assert 'const data = {"a":[1,2.5],"b":"plain"};' in html
+    ident = uuid5(NAMESPACE_URL, 'prototypes{"a":[1,2.5],"b":"plain"}').hex[:8]
+    assert html.startswith(f'<div class="mlbook-figure" id="figure-{ident}" role="group"')
+    slashed = uuid5(NAMESPACE_URL, 'prototypes"<\\/b>"').hex[:8]
+    assert f"figure-{slashed}" in plots.figure("prototypes", alt="words", data="</b>").data
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"x": [1.0, float("nan")]}, r"data\['x'\]\[1\] is nan; leave it out, or give None"),
+        ([[float("inf")]], r"data\[0\]\[0\] is inf"),
+        (-float("inf"), "data is -inf"),
+        ({"x": torch.zeros(2)}, r"data\['x'\] is a Tensor; .*\.tolist\(\)"),
+        ({"x": np.float32(1)}, r"data\['x'\] is a float32; .*\.tolist\(\)"),
+        ({(1, 2): 3}, r"data has the key \(1, 2\); give a string"),
+        ({1, 2}, "data is a set"),
+    ],
+)
+def test_what_json_cannot_say_is_named_where_it_stands(data: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        plots.figure("prototypes", alt="words", data=data)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (84, 84), (20, 50), (60, 16)])
+def test_labels_stand_at_their_pictures_whatever_their_size(
+    channels: int, height: int, width: int
+) -> None:
+    """Classes of 1, 3 and 2 shots; each picture has the strength of its label, so that the sheet can be read."""
+    sy, qy = torch.tensor([[2, 0, 1, 1, 2, 1]]), torch.tensor([[1, 0, 2, 2]])
+    sx, qx = (
+        ((y + 1) / 4)[..., None, None, None].expand(*y.shape, channels, height, width)
+        for y in (sy, qy)
+    )
+    figure = plots.show_episode(Episode(sx, sy, qx, qy), columns=3)
+    left, right = figure.axes[:2]
+    sheets = [ax.images[0].get_array() for ax in (left, right)]
+    wide = 3 * (width + 2) - 2
+    assert sheets[0].shape == (3 * (height + 2) - 2, wide, 4)
+    assert sheets[1].shape == (2 * (height + 2) - 2, wide, 4)
+    value = 3 if channels == 1 else 0
+    for sheet in sheets:
+        opaque = sheet[..., 3] > 0
+        assert opaque.sum() == (6 if sheet is sheets[0] else 4) * height * width
+    for k, text in enumerate(left.texts):
+        (x, y), label = text.get_position(), int(text.get_text())
+        assert label == k and -width < x < 0
+        row = sheets[0][round(y)]  # the line of pixels beside the label
+        shots = [row[(width + 2) * i + width // 2] for i in range(3)]
+        assert [float(s[value]) for s in shots if s[3] > 0] == [(k + 1) / 4] * [1, 3, 2][k]
+    for i, text in enumerate(right.texts):
+        x, y = text.get_position()
+        label = int(text.get_text())
+        assert label == qy[0, i]
+        assert x == i % 3 * (width + 2), "at the left edge of its picture"
+        top = i // 3 * (height + 2)
+        assert top <= y < top + height / 2
+        assert float(sheets[1][round(y), int(x), value]) == (label + 1) / 4
+
+
+def test_at_28_pixels_everything_is_where_it_was() -> None:
+    episode = numbered(side=28).episodes(ways=3, shots=2, queries=2, tasks=2)[0]
+    figure = plots.show_episode(episode, task=1)
+    left, right = figure.axes[:2]
+    assert [t.get_position() for t in left.texts] == [(-6, 30 * k + 14) for k in range(3)]
+    places = [divmod(i, 3) for i in range(6)]
+    assert [t.get_position() for t in right.texts] == [(30 * c, 30 * r + 3) for r, c in places]
+    by_class = episode.support_x[1][episode.support_y[1].argsort(stable=True)]
+    sheet = torch.as_tensor(left.images[0].get_array())[..., 3]
+    for i, picture in enumerate(by_class):
+        r, c = divmod(i, 2)
+        assert torch.equal(sheet[30 * r : 30 * r + 28, 30 * c : 30 * c + 28], picture[0])
+
+
+def test_what_cannot_be_drawn_is_named() -> None:
+    import matplotlib.pyplot as plt
+
+    episode = numbered(side=28).episodes(ways=3, shots=2, queries=0)[0]
+    assert [t.get_text() for t in plots.show_episode(episode).axes[0].texts] == ["0", "1", "2"]
+    with pytest.raises(ValueError, match=r"task=1: the tasks are numbered 0\.\.0"):
+        plots.show_episode(episode, task=1)
+    with pytest.raises(ValueError, match="columns=0"):
+        plots.show_episode(episode, columns=0)
+    for bad in (
+        episode._replace(support_x=torch.zeros(1, 6, 5), query_x=torch.zeros(1, 0, 5)),
+        sinusoids()[0],
+    ):
+        with pytest.raises(ValueError, match=r"only pictures \[T, S, C, H, W\]"):
+            plots.show_episode(bad)
+    figure, ax = plt.subplots()
+    with pytest.raises(ValueError, match=r"C of 1, 3 or 4, and these are \[2, 2, 4, 4\]"):
+        plots.show_images(ax, torch.zeros(2, 2, 4, 4), columns=2)
+    plt.close(figure)
