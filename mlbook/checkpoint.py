@@ -129,9 +129,13 @@ class Checkpoint:
         """
         tensors, facts = file
         try:
-            step, born = facts["step"], dict(facts["born"])
-            parts = [unflatten(facts[k], tensors) for k in ("model", "optimizer", "random", "history")]  # fmt: skip
-            model, optimizer, random, history = parts
+            step, born, unused = facts["step"], dict(facts["born"]), dict(tensors)
+            model, optimizer, random, history = (
+                unflatten(facts[name], name, unused)
+                for name in ("model", "optimizer", "random", "history")
+            )
+            if unused:
+                raise ValueError(f"{', '.join(unused)} stand nowhere")
             history["metrics"] = {k: v.tolist() for k, v in history["metrics"].items()}
             if type(step) is not int or step < 1 or len(history["metrics"]["loss"]) != step:
                 raise ValueError(f"step is {step!r}")
@@ -174,7 +178,7 @@ class Checkpoint:
                 )
 
     def _refuse_another_run(self, saved: dict[str, Any]) -> None:
-        for name in {**saved, **self.run}:
+        for name in {**self.run, **saved}:
             there, here = (json.dumps(run.get(name)) for run in (saved, self.run))
             if there != here:
                 there, here = (shorten(text, 100) for text in (there, here))
@@ -206,13 +210,14 @@ def _identity(
         "parameters": [[names[id(p)] for p in group["params"]] for group in groups],
     }
     for i, group in enumerate(groups):
-        for name in group.keys() - set(NOT_COMPARED):
-            run[name if i == 0 else f"{name} of group {i}"] = group[name]
+        for name, value in group.items():
+            if name not in NOT_COMPARED:
+                run[name if i == 0 else f"{name} of group {i}"] = value
 
     def plain(value: Any) -> Any:
         return value.tolist() if hasattr(value, "tolist") else type(value).__name__
 
-    return dict(json.loads(json.dumps(run, default=plain, sort_keys=True)))
+    return dict(json.loads(json.dumps(run, default=plain)))
 
 
 def flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
@@ -249,16 +254,25 @@ def flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     )
 
 
-def unflatten(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """The tree that `flatten` made plain."""
+def unflatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """The tree that `flatten` made plain; each tensor is taken out of `tensors`.
+
+    Raises:
+        KeyError, TypeError, ValueError: If it is not one, or tensors stand in other places than they
+            are called by.
+    """
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
     if kind == "tensor":
-        return tensors[content]
+        if content.rstrip("'") != name:
+            raise ValueError(f"{content} stands at {name}")
+        return tensors.pop(content)
     if kind == "dict":
-        return {unflatten(k, tensors): unflatten(v, tensors) for k, v in content}
-    return {"list": list, "tuple": tuple}[kind](unflatten(v, tensors) for v in content)
+        pairs = [(unflatten(k, name, tensors), v) for k, v in content]
+        return {k: unflatten(v, f"{name}.{k}", tensors) for k, v in pairs}
+    items = (unflatten(v, f"{name}.{i}", tensors) for i, v in enumerate(content))
+    return {"list": list, "tuple": tuple}[kind](items)
 
 
 @torch.no_grad()

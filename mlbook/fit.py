@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mlbook.checkpoint import Checkpoint, load, opened, random_state, set_random_state
-from mlbook.episodes import Episode
-from mlbook.evaluate import Tasks, evaluate
+from mlbook.episodes import Episode, whole
+from mlbook.evaluate import Tasks, batch_of, evaluate
 from mlbook.mistakes import (
     explained,
     refuse_default_loss,
@@ -32,7 +32,6 @@ from mlbook.mistakes import (
     refuse_validation,
     told_of,
     usable,
-    whole,
 )
 
 
@@ -122,13 +121,15 @@ def fit(
             of another run.
         FloatingPointError: If the loss of a step is NaN or infinite. The last checkpoint is kept.
     """
-    steps = whole("steps", steps)
-    seed = whole("seed", seed, least=-(2**63), most=2**64 - 1)
-    validate_every = whole("validate_every", validate_every)
+    steps = whole("steps", steps, least=1)
+    seed = whole("seed", seed)
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"seed={seed}: torch takes one of 64 bits at most")
+    validate_every = whole("validate_every", validate_every, least=1)
     validate_tasks = whole("validate_tasks", validate_tasks, least=2)
-    checkpoint_every = whole("checkpoint_every", checkpoint_every)
+    checkpoint_every = whole("checkpoint_every", checkpoint_every, least=1)
     if tasks_per_backward is not None:
-        tasks_per_backward = whole("tasks_per_backward", tasks_per_backward)
+        tasks_per_backward = whole("tasks_per_backward", tasks_per_backward, least=1)
     refuse_source("tasks", tasks, steps)
     refuse_validation(validate, validate_tasks)
     refuse_model(model)
@@ -143,7 +144,7 @@ def fit(
             path = run.once(lambda: enter(opened(checkpoint)))
         enter(_seeded(seed, run.device))
         enter(_rates_kept(run.optimizer, run.rates))
-        modes = enter(_training(model))
+        enter(_training(model))
         enter(torch.enable_grad())
 
         history, first, saved = run.history, 0, None
@@ -173,7 +174,6 @@ def fit(
 
             if validating and validate is not None:
                 result = evaluate(model, validate, validate_tasks)
-                _set_modes(modes)
                 history.validation.append((step + 1, result.mean, result.interval))
             history.seconds = time.perf_counter() - started
             if saving and saved is not None:
@@ -233,7 +233,7 @@ class _Run:
 
     def draw(self, step: int) -> Sequence[Tensor]:
         """Batch number `step`, checked: on a CPU at once, elsewhere by flags that are read with the losses."""
-        batch: Any = self.tasks[step]
+        batch: Any = batch_of(self.tasks, step)
         faults: dict[str, Tensor] = {}
         if isinstance(batch, Episode):
             with told_of(step):
@@ -259,7 +259,7 @@ class _Run:
         if self.device.type == "cpu":
             return
         with torch.random.fork_rng(devices=[]):  # a source may draw from torch's own generator
-            batch = self.source[step]
+            batch = batch_of(self.source, step)
             if isinstance(batch, Episode):
                 with told_of(step):
                     batch.check()
@@ -424,7 +424,7 @@ _AT_REST: WeakSet[nn.Module] = WeakSet()  # modules that stayed in eval() during
 
 
 @contextmanager
-def _training(model: nn.Module) -> Iterator[dict[nn.Module, bool]]:
+def _training(model: nn.Module) -> Iterator[None]:
     """Training mode, in which what was in `eval()` stays there; `eval()` afterwards, or after an error as before.
 
     A model that comes in `eval()` altogether, as an earlier `fit` or `load_pretrained` leaves it,
@@ -439,15 +439,10 @@ def _training(model: nn.Module) -> Iterator[dict[nn.Module, bool]]:
         module.training = module is model
     _AT_REST.difference_update(found)
     _AT_REST.update(module for module in resting if module is not model)
-    during = {module: module.training for module in found}
     try:
-        yield during
+        yield
     except BaseException:
-        _set_modes(found)
+        for module, training in found.items():
+            module.training = training
         raise
     model.eval()
-
-
-def _set_modes(modes: dict[nn.Module, bool]) -> None:
-    for module, training in modes.items():
-        module.training = training

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import math
-import operator
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,21 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlbook.episodes import Episode
-from mlbook.evaluate import outputs_for
-
-
-def whole(name: str, value: Any, least: int = 1, most: float = math.inf) -> int:
-    """The value as an int, whatever kind of whole number it is."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool):
-        raise ValueError(f"{name}={value!r}: must be a whole number, {max(least, 1)} say")
-    if not least <= number <= most:
-        limit = f"at least {least}" if number < least else f"at most {most}"
-        raise ValueError(f"{name}={value}: must be {limit}")
-    return number
+from mlbook.evaluate import batch_of, outputs_for
 
 
 def usable(device: torch.device | str | None) -> torch.device:
@@ -45,23 +29,14 @@ def usable(device: torch.device | str | None) -> torch.device:
 
 
 def refuse_source(name: str, tasks: Any, batches: int) -> None:
-    """A source is asked for `tasks[k]`, which loaders and generators do not know."""
-    if not hasattr(tasks, "__getitem__"):
-        remedy = "a list of batches, or an object with __getitem__(k)"
-        if hasattr(tasks, "dataset"):
-            remedy = f"its data set, list({name}), or {remedy}"
-        elif hasattr(tasks, "episodes"):
-            remedy = f"{name}.episodes(ways=5, shots=1, queries=5), say"
-        elif hasattr(tasks, "__next__"):
-            remedy = f"list(itertools.islice({name}, {batches})), or {remedy}"
-        raise ValueError(
-            f"{name} is a {type(tasks).__name__}, which cannot be asked for {name}[k], batch number k; give {remedy}"
-        )
-    if hasattr(tasks, "__len__") and len(tasks) < batches:
+    """A source is asked for `tasks[k]`, of which there must be enough; loaders and generators do not know that."""
+    if isinstance(tasks, Sized) and hasattr(tasks, "__getitem__") and len(tasks) < batches:
         raise ValueError(
             f"{name} holds {len(tasks)} batches and {batches} are needed: ask for fewer, or give a source that "
             "repeats them, with __getitem__(k)"
         )
+    if not hasattr(tasks, "__getitem__"):
+        batch_of(tasks, 0)  # says what to do
 
 
 def refuse_validation(tasks: Any, n: int) -> None:
@@ -71,7 +46,7 @@ def refuse_validation(tasks: Any, n: int) -> None:
     refuse_source("validate", tasks, 1)
     with torch.random.fork_rng(devices=[]):
         try:
-            episode = Episode(*tasks[0]).check()
+            episode = Episode(*batch_of(tasks, 0)).check()
         except (TypeError, ValueError, FloatingPointError) as error:
             raise ValueError(f"validate[0] is no episode to evaluate on: {error}") from error
     if episode.query_x.shape[1] == 0:

@@ -92,10 +92,10 @@ def alone(path: Path, wait: bool = True) -> Iterator[None]:
     while True:
         with path.open("a") as file:
             held = hold(file.fileno(), wait)
-            if held is False:
+            if held is False and is_still(file.fileno(), path):
                 raise BlockingIOError(f"process {path.read_text()} has it")
             # who was before may have removed the file, and another made a new one
-            if held is None or is_still(file.fileno(), path):
+            if held is None or (held and is_still(file.fileno(), path)):
                 file.truncate(0)
                 file.write(str(os.getpid()))
                 file.flush()

@@ -108,7 +108,7 @@ class Learned(torch.optim.Optimizer):
     """The trained rule as a `torch.optim.Optimizer`; every coordinate keeps its h in `state`."""
 
     def __init__(self, params: Iterable[nn.Parameter], rule: LearnedOptimizer) -> None:
-        super().__init__(params, {})
+        super().__init__(params, {"lr": 1.0})  # a factor on what was learned, for schedulers
         self.rule = rule
 
     @torch.no_grad()
@@ -118,11 +118,13 @@ class Learned(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for p in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
-            before = self.state[p]
-            move, (h, c) = self.rule.update(p.grad, (before["h"], before["c"]) if before else None)
-            p.add_(move)
-            self.state[p] = {"h": h, "c": c}
+        for group in self.param_groups:
+            for p in (p for p in group["params"] if p.grad is not None):
+                before = self.state[p]
+                state = (before["h"], before["c"]) if before else None
+                move, (h, c) = self.rule.update(p.grad, state)
+                p.add_(move, alpha=group["lr"])
+                self.state[p] = {"h": h, "c": c}
         return loss
 
 
