@@ -86,8 +86,10 @@ def fit(
 ) -> History:
     """Meta-train: minimise `model.loss(*batch)` over `steps` batches of tasks.
 
-    Step k uses `tasks[k]`, so the same seeds give the same numbers, and a run that is killed at any
-    moment and started again with the same arguments ends with the same weights to the bit.
+    Step k uses `tasks[k]`. On the CPU of the same kind of machine, with the same number of threads, the
+    same seeds give the same numbers, and a run that is killed at any moment and started again with
+    the same arguments ends with the same weights, to the bit. Elsewhere sums are rounded in another
+    order, and training amplifies that.
 
     Args:
         model: A meta-learner; `model.loss(*batch)` is a scalar. What it puts into `model.metrics`
