@@ -49,6 +49,9 @@ def _read(file: Path, size: int, channels: int | None) -> NDArray[np.uint8]:
     """`[size, size, 1]` if the file is stored as grey or grey is asked for, else `[size, size, 3]`."""
     try:
         with Image.open(file) as picture:
+            if picture.format == "PNG":  # its checksums, which nothing else looks at
+                with Image.open(file) as again:
+                    again.verify()
             # a JPEG can be decoded at an 8th to the whole of its size: the least that is enough
             picture.draft(None, (2 * size, 2 * size))
             plain = _seen(picture)
@@ -86,7 +89,8 @@ def _seen(picture: Image.Image) -> Image.Image:
         paper = Image.new(plain, picture.size, "white")
         paper.paste(picture.convert(plain), mask=picture.getchannel("A"))
         picture = paper
-    picture = picture.convert(plain)
+    if picture.mode != plain:
+        picture = picture.convert(plain)
     if mode in ("P", "PA") or raw == "LA;16B":
         red, green, blue = picture.split()
         if red.tobytes() == green.tobytes() == blue.tobytes():

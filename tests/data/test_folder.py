@@ -650,7 +650,10 @@ def test_flipped_bits_give_a_picture_or_a_named_error(format: str, tmp_path: Pat
         path = tmp_path / "a" / "0.png"
         path.write_bytes(damaged)
         try:
-            assert load(f"folder:{tmp_path}", channels=3).images.shape == (2, 1, 3, 28, 28)
+            images = load(f"folder:{tmp_path}", channels=3).images
+            assert images.shape == (2, 1, 3, 28, 28)
+            if format == "PNG":  # the only one of them with checksums
+                assert torch.equal(images[0], images[1])
         except ValueError as error:
             assert str(path) in str(error)
 
