@@ -541,7 +541,7 @@ class Episodes:
 
     @property
     def fingerprint(self) -> str:
-        """What the episodes depend on, in words: two sources of one fingerprint give the same."""
+        """What the episodes depend on, in words; two sources of one fingerprint give the same."""
         return (
             f"Episodes(ways={self.ways}, shots={self.shots}, queries={self.queries}, tasks={self.tasks}, "
             f"rotations={self.rotations}, seed={self.seed}, data={self.data.fingerprint})"
@@ -660,7 +660,7 @@ class Batches:
 
     @property
     def fingerprint(self) -> str:
-        """What the batches depend on, in words: two sources of one fingerprint give the same."""
+        """What the batches depend on, in words; two sources of one fingerprint give the same."""
         return (
             f"Batches(size={self.size}, rotations={self.rotations}, seed={self.seed}, "
             f"data={self.data.fingerprint})"

@@ -41,7 +41,7 @@ class Bandits:
 
     @property
     def fingerprint(self) -> str:
-        """What the tables depend on, in words: two sources of one fingerprint give the same."""
+        """What the tables depend on, in words; two sources of one fingerprint give the same."""
         return (
             f"Bandits(arms={self.arms}, pulls={self.pulls}, tasks={self.tasks}, seed={self.seed})"
         )

@@ -37,7 +37,7 @@ class Quadratics:
 
     @property
     def fingerprint(self) -> str:
-        """What the problems depend on, in words: two sources of one fingerprint give the same."""
+        """What the problems depend on, in words; two sources of one fingerprint give the same."""
         return f"Quadratics(dimension={self.dimension}, tasks={self.tasks}, seed={self.seed})"
 
     def to(self, device: torch.device | str) -> Quadratics:
@@ -113,7 +113,7 @@ class Classifiers:
 
     @property
     def fingerprint(self) -> str:
-        """What the problems depend on, in words: two sources of one fingerprint give the same."""
+        """What the problems depend on, in words; two sources of one fingerprint give the same."""
         return (
             f"Classifiers(sizes={self.sizes}, pictures={self.pictures}, tasks={self.tasks}, seed={self.seed}, "
             f"data={self.data.fingerprint})"

@@ -26,7 +26,7 @@ class Sinusoids:
 
     @property
     def fingerprint(self) -> str:
-        """What the tasks depend on, in words: two sources of one fingerprint give the same."""
+        """What the tasks depend on, in words; two sources of one fingerprint give the same."""
         return f"Sinusoids(shots={self.shots}, queries={self.queries}, tasks={self.tasks}, seed={self.seed})"
 
     def to(self, device: torch.device | str) -> Sinusoids:
