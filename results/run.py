@@ -17,9 +17,9 @@ import torch
 from bandits import bandits
 from comparison import comparison
 from how_many_tasks import how_many_tasks
-from learned_optimizer import learned_optimizer
+from learned_optimizer import learned_optimizer, learned_optimizer_again
 from mann import mann
-from meta_lstm import meta_lstm, meta_lstm_ablations
+from meta_lstm import meta_lstm, meta_lstm_ablations, meta_lstm_layer
 from model_based_cost import model_based_cost
 from optimization_cost import optimization_cost
 from optimization_omniglot import optimization_omniglot
@@ -238,11 +238,13 @@ METHODS: dict[str, Callable[[], None]] = {
     "hypernetwork": hypernetwork,
     "in_context": in_context,
     "learned_optimizer": learned_optimizer,
+    "learned_optimizer_again": learned_optimizer_again,
     "maml": maml,
     "mann": mann,
     "matching": matching,
     "meta_lstm": meta_lstm,
     "meta_lstm_ablations": meta_lstm_ablations,
+    "meta_lstm_layer": meta_lstm_layer,
     "meta_network": meta_network,
     "model_based_cost": model_based_cost,
     "optimization_cost": optimization_cost,
