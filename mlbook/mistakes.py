@@ -36,7 +36,10 @@ def refuse_source(name: str, tasks: Any, batches: int) -> None:
             "repeats them, with __getitem__(k)"
         )
     if not hasattr(tasks, "__getitem__"):
-        batch_of(tasks, 0)  # says what to do
+        try:
+            batch_of(tasks, 0)
+        except ValueError as error:  # it says what to do
+            raise ValueError(str(error).replace("tasks", name)) from None
 
 
 def refuse_validation(tasks: Any, n: int) -> None:

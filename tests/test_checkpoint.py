@@ -392,7 +392,7 @@ def test_what_cannot_be_written_is_named_before_training(tmp_path: Path) -> None
 
     model = Words()  # the optimizer keeps sparse numbers from its first step on
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
-    with pytest.raises(ValueError, match="momentum_buffer is torch.sparse_coo"):
+    with pytest.raises(ValueError, match=r"momentum_buffer is torch\.sparse_coo"):
         fit(model, SmallPoints(bad=1), 9, optimizer, checkpoint=tmp_path / "run", progress=False)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 import os
 import signal
@@ -7,16 +8,23 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlbook import Episode, fit, plots
+from mlbook.baselines import FineTuning
 from mlbook.data import sinusoids
 from mlbook.data.files import read_tensors
+from mlbook.data.problems import quadratic
+from mlbook.lstm_meta_learner import LearnedOptimizer, MetaLSTM
 from mlbook.metric import PrototypicalNetwork
 from mlbook.nets import MLP, Conv4
+from mlbook.optimization import ANIL, MAML, MetaSGD, Reptile
 from tests.test_episodes import numbered
 
 
@@ -393,6 +401,290 @@ def test_validating_changes_nothing_in_training() -> None:
     fit(without, SmallPoints(), 6, progress=False)
     for (name, a), b in zip(with_.state_dict().items(), without.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
+
+
+# --- mistakes, told before training --------------------------------------------------------------
+
+
+class Untouched(Targets):
+    """No batch of it may be drawn."""
+
+    def __getitem__(self, k: int) -> tuple[Tensor]:
+        raise AssertionError("training has begun")
+
+
+@pytest.mark.parametrize(
+    "value", [1.5, math.nan, math.inf, True, None, "3", [2], torch.tensor(2.0)]
+)
+@pytest.mark.parametrize(
+    "name",
+    ["steps", "seed", "validate_every", "validate_tasks", "checkpoint_every", "tasks_per_backward"],
+)
+def test_numbers_that_are_not_whole_are_named(name: str, value: Any) -> None:
+    if name == "tasks_per_backward" and value is None:
+        return
+    with pytest.raises(ValueError, match=rf"{name}=.*must be a whole number"):
+        fit(Quadratic(), Untouched(), **{"steps": 1, name: value})
+
+
+def test_numbers_of_numpy_and_torch_are_numbers(tmp_path: Path) -> None:
+    settings = {"seed": np.int64(3), "checkpoint_every": np.int32(2), "tasks_per_backward": torch.tensor(2),
+                "checkpoint": tmp_path / "run", "progress": False}  # fmt: skip
+    one, two = Quadratic(1.0), Quadratic(1.0)
+    fit(one, Targets(), np.int64(4), sgd(one), **settings)
+    fit(two, Targets(), 4, sgd(two), seed=3, tasks_per_backward=2, progress=False)
+    assert torch.equal(one.w, two.w)
+    assert read_tensors(tmp_path / "run")[1]["run"]["seed"] == 3
+    with pytest.raises(ValueError, match=r"seed=.*64 bits"):
+        fit(one, Untouched(), 1, seed=2**64)
+
+
+def test_sources_that_cannot_be_asked_for_a_batch_are_named() -> None:
+    batches = [Targets()[k] for k in range(3)]
+    model = Quadratic()
+    fit(model, batches, 3, sgd(model), progress=False)
+    loader = torch.utils.data.DataLoader(batches, batch_size=None)
+    for tasks, says in (
+        (batches, "tasks holds 3 batches and 4 are needed"),
+        (loader, "DataLoader.*list"),
+        ((b for b in batches), "generator.*islice"),
+        (numbered(side=8), "Dataset.*episodes"),
+        (7, "int"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            fit(model, tasks, 4, sgd(model), progress=False)
+    short = [SmallPoints()[k] for k in range(3)]  # of four tasks each
+    for validate, says in (
+        (short, "validate holds 3 batches and 4 are needed"),
+        (torch.utils.data.DataLoader(short, batch_size=None), "validate.*DataLoader"),
+        ([Targets()[0]] * 9, r"validate\[0\] is no episode"),
+        (numbered(side=8).episodes(3, 1, 0), "queries=0"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            fit(normed(), Untouched(), 1, validate=validate, validate_tasks=13, progress=False)
+    with pytest.raises(ValueError, match=r"tasks\[0\] is a list of other things than tensors"):
+        fit(model, [[[1.0, 2.0]]] * 2, 1, sgd(model), progress=False)
+
+
+class Spoilt:
+    """The points, with one batch that is not as it should be."""
+
+    def __init__(self, bad: int, what: str) -> None:
+        self.bad, self.what = bad, what
+
+    def __getitem__(self, k: int) -> Episode:
+        sx, sy, qx, qy = (t.clone() for t in SmallPoints()[k])
+        if k == self.bad:
+            if self.what == "label":
+                qy[1, 2] = 3
+            elif self.what == "class":
+                sy[2][sy[2] == 1] = 0
+            elif self.what == "ways":
+                sy[3], qy[3] = sy[3] % 2, qy[3] % 2
+            else:
+                qx[0, 0, 0] = float(self.what)
+        return Episode(sx, sy, qx, qy)
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("label", "batch 4: query_y holds the label 3"),
+        ("class", "batch 4: class 1 of task 2 has no support example"),
+        ("ways", "batch 4: task 0 has 3 classes and task 3 has 2"),
+        ("nan", "batch 4: query_x holds nan"),
+        ("inf", "batch 4: query_x holds inf"),
+    ],
+)
+def test_every_batch_is_checked_and_named(what: str, says: str) -> None:
+    model = normed()
+    with pytest.raises((ValueError, FloatingPointError), match=says):
+        fit(model, Spoilt(4, what), 9, progress=False)
+
+
+def test_int32_labels_are_labels() -> None:
+    class Small(SmallPoints):
+        def __getitem__(self, k: int) -> Episode:
+            x, y, q, a = super().__getitem__(k)
+            return Episode(x, y.int(), q, a.to(torch.uint8))
+
+    one, two = normed(), normed()
+    assert fit(one, Small(), 3, progress=False).loss == fit(two, SmallPoints(), 3, progress=False).loss  # fmt: skip
+
+
+class Curves:
+    """Sinusoids whose targets have the shape `[T, S]` if `flat`."""
+
+    def __init__(self, flat: bool) -> None:
+        self.flat = flat
+
+    def __getitem__(self, k: int) -> Episode:
+        sx, sy, qx, qy = sinusoids(shots=4, queries=4, tasks=3)[k]
+        return Episode(sx, sy[..., 0], qx, qy[..., 0]) if self.flat else Episode(sx, sy, qx, qy)
+
+
+REGRESSION = {
+    "MAML": lambda **s: MAML(MLP(1, 4, 1), 0.01, **s),
+    "MAML, one by one": lambda **s: MAML(MLP(1, 4, 1), 0.01, vectorize=False, **s),
+    "ANIL": lambda **s: ANIL(MLP(1, 4), nn.Linear(4, 1), 0.01, **s),
+    "MetaSGD": lambda **s: MetaSGD(MLP(1, 4, 1), 0.01, **s),
+    "Reptile": lambda **s: Reptile(MLP(1, 4, 1), 0.01, **s),
+    "MetaLSTM": lambda **s: MetaLSTM(MLP(1, 4, 1), **s),
+    "FineTuning": lambda **s: FineTuning(MLP(1, 4, 1), **s),
+}
+
+
+@pytest.mark.parametrize("name", REGRESSION)
+def test_a_loss_for_labels_is_refused_for_targets_and_shapes_that_only_broadcast_too(
+    name: str,
+) -> None:
+    torch.manual_seed(0)
+    build = REGRESSION[name]
+    for flat in (False, True):
+        with pytest.raises(ValueError, match=r"cross_entropy.*loss=F.mse_loss"):
+            fit(build(), Curves(flat), 3, progress=False)
+    for loss in (F.mse_loss, F.l1_loss, F.huber_loss):
+        with pytest.raises(ValueError, match=r"differ in shape|query_y\[..., None\]|shape"):
+            fit(build(loss=loss), Curves(flat=True), 3, progress=False)
+    losses = fit(build(loss=F.mse_loss), Curves(flat=False), 3, progress=False).loss
+    assert all(value > 0 for value in losses)
+
+
+def test_class_probabilities_are_targets_of_a_cross_entropy() -> None:
+    class Soft:
+        def __getitem__(self, k: int) -> Episode:
+            x, y, q, a = SmallPoints()[k]
+            return Episode(x, F.one_hot(y, 3).float(), q, F.one_hot(a, 3).float())
+
+    torch.manual_seed(0)
+    hard, soft = MAML(MLP(2, 4, 3)), None
+    soft = copy.deepcopy(hard)
+    a = fit(hard, SmallPoints(), 3, progress=False).loss
+    assert fit(soft, Soft(), 3, progress=False).loss == pytest.approx(a, rel=1e-5)
+
+
+def test_a_model_that_can_learn_nothing_is_refused() -> None:
+    frozen, detached, elsewhere, none = normed(), Quadratic(), Quadratic(), Quadratic()
+    frozen.requires_grad_(False)
+    detached.loss = lambda a: (detached.w.detach() - a).square().mean()
+    other = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    elsewhere.loss = lambda a: (other - a).square().mean()
+    for model, tasks, says in (
+        (frozen, SmallPoints(), r"none of the 8 parameters.*requires_grad_\(\)"),
+        (detached, Targets(), r"does not depend on any parameter.*requires_grad_\(\)"),
+        (elsewhere, Targets(), r"none of them got a gradient.*requires_grad_\(\)"),
+        (nn.Linear(1, 1), Targets(), "Linear has no loss"),
+        (PrototypicalNetwork(nn.LazyLinear(2)), SmallPoints(), "embed.weight has no shape yet"),
+    ):
+        with pytest.raises(ValueError, match=f"(?s){says}"):
+            fit(model, tasks, 3, progress=False)
+    none.loss = lambda a: (none.w * 0 + a).square().mean()
+    with pytest.warns(UserWarning, match="gradient of the first step is 0"):
+        fit(none, Targets(), 1, progress=False)
+    half = normed()
+    half.embed.backbone.requires_grad_(False)
+    fit(half, SmallPoints(), 2, progress=False)
+
+
+def test_optimizers_that_do_not_fit_are_named_before_anything_moves() -> None:
+    model = Quadratic()
+    resting = torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.1)
+    for optimizer, says in (
+        (torch.optim.LBFGS(model.parameters()), "LBFGS.*Adam or SGD"),
+        (resting, r"parameter \[1\] that is not of this model"),
+        (torch.optim.Adam, "optimizer=.*Adam.*is none"),
+        (0.1, "optimizer=0.1 is none"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            fit(model, Untouched(), 2, optimizer, progress=False)
+    with pytest.raises(ValueError, match="device='gpus' cannot be used"):
+        fit(model, Untouched(), 2, device="gpus")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -0.1, None, "fast"])
+def test_schedules_that_give_no_factor_are_named(bad: Any) -> None:
+    model = Quadratic()
+    with pytest.raises(ValueError, match=r"schedule\(1\) is .*a number of 0 or more"):
+        fit(model, Targets(), 3, sgd(model), lambda k: bad if k else 1, progress=False)
+    optimizer = sgd(model)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    with pytest.raises(ValueError, match="schedule is StepLR: give a function of the step"):
+        fit(model, Untouched(), 3, optimizer, scheduler, progress=False)
+    assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+def test_a_rate_in_a_tensor_stays_the_users_own() -> None:
+    model, rate = Quadratic(), torch.tensor(0.1, dtype=torch.float64)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    fit(model, Targets(), 3, optimizer, lambda k: 0.5, progress=False)
+    assert optimizer.param_groups[0]["lr"] is rate and rate.item() == 0.1
+    plain = Quadratic()
+    fit(plain, Targets(), 3, sgd(plain, 0.05), progress=False)
+    assert model.w.item() == pytest.approx(plain.w.item(), rel=1e-12)
+
+
+def test_a_learned_optimizer_trains_in_this_loop_and_under_a_scheduler() -> None:
+    torch.manual_seed(0)
+    rule = LearnedOptimizer(quadratic, hidden=3, scale=0.1).double()
+    model, half = Quadratic(), Quadratic()
+    fit(model, Targets(), 3, rule.optimizer(model.parameters()), progress=False)
+    by_hand, optimizer = Quadratic(), None
+    optimizer = rule.optimizer(by_hand.parameters())
+    for k in range(3):
+        optimizer.zero_grad()
+        by_hand.loss(*Targets()[k]).backward()
+        optimizer.step()
+    assert model.w.item() == by_hand.w.item() != 0
+    optimizer = rule.optimizer(half.parameters())
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: 0.5)
+    half.loss(*Targets()[0]).backward()
+    optimizer.step()
+    scheduler.step()
+    one = Quadratic()
+    fit(one, Targets(), 1, rule.optimizer(one.parameters()), progress=False)
+    assert half.w.item() == pytest.approx(one.w.item() / 2, rel=1e-12)
+
+
+def test_the_advice_against_a_loss_that_is_not_finite_can_be_followed() -> None:
+    """Without it the run diverges; with it, word for word as the message has it, the run ends."""
+
+    class Steep(Quadratic):
+        def loss(self, a: Tensor) -> Tensor:
+            return (20 * (self.w - a)).square().square().mean()
+
+    model = Steep()
+    with pytest.raises(FloatingPointError, match=r"loss of step \d is (inf|nan)") as told:
+        fit(model, Targets(), 20, sgd(model), progress=False)
+    advice = str(told.value).partition("each step:\n")[2]
+    model = Steep()
+    optimizer = sgd(model)
+    exec(advice, {"torch": torch, "model": model, "optimizer": optimizer})
+    history = fit(model, Targets(), 20, optimizer, progress=False)
+    assert len(history.loss) == 20
+    assert abs(model.w.item()) <= 20 * 0.1 + 1e-9, "no step was longer than the rate"
+
+
+def test_a_metric_may_be_a_number_and_must_be_one() -> None:
+    model = Quadratic()
+    model.loss = lambda a: model.metrics.update(n=3, loss=torch.tensor(9.0)) or Quadratic.loss(model, a)  # fmt: skip
+    history = fit(model, Targets(), 2, sgd(model), progress=False)
+    assert history.metrics["n"] == [3.0, 3.0]
+    assert history.loss[0] == pytest.approx(7 / 4), "a metric called loss is not the loss"
+    model.loss = lambda a: model.metrics.update(n=torch.zeros(3)) or Quadratic.loss(model, a)
+    with pytest.raises(ValueError, match=r"metrics\['n'\] is \[3\]: give one number"):
+        fit(model, Targets(), 2, sgd(model), progress=False)
+    model.loss = lambda a: (model.w - a).square()
+    with pytest.raises(ValueError, match=r"model.loss gives \[4\]: it must be one number"):
+        fit(model, Targets(), 2, sgd(model), progress=False)
+
+
+def test_no_grad_around_fit_does_no_harm() -> None:
+    one, two = Quadratic(), Quadratic()
+    with torch.no_grad():
+        fit(one, Targets(), 3, sgd(one), progress=False)
+        assert not torch.is_grad_enabled()
+    fit(two, Targets(), 3, sgd(two), progress=False)
+    assert torch.equal(one.w, two.w)
 
 
 DISTRIBUTED = """
