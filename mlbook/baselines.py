@@ -19,12 +19,19 @@ class NearestNeighbour(nn.Module):
     """
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Callable[[Tensor], Tensor]:
-        """Remember the support set `[T, S, *x]` and its labels `[T, S]`; the learner returns scores `[T, Q, N]`."""
-        ways = int(support_y.max()) + 1
-        other = F.one_hot(support_y, ways)[:, None] == 0  # [T, 1, S, N]
+        """Remember the support set `[T, S, *x]` and its labels `[T, S]`; the learner returns scores `[T, Q, N]`.
+
+        Raises:
+            ValueError: If a class has no support example.
+        """
+        other = ~members(support_x, support_y)[:, None]  # [T, 1, S, N]
+        s = support_x.flatten(2).to(torch.promote_types(support_x.dtype, torch.float32)).clone()
 
         def learner(query_x: Tensor) -> Tensor:
-            distance = torch.cdist(query_x.flatten(2), support_x.flatten(2))  # [T, Q, S]
+            asked(query_x, s)
+            # not by |q|^2 - 2 q.s + |s|^2, which rounds where pixels are far from 0
+            exact = "donot_use_mm_for_euclid_dist"
+            distance = torch.cdist(query_x.flatten(2).to(s.dtype), s, compute_mode=exact)
             return -distance[..., None].masked_fill(other, torch.inf).amin(2)
 
         return learner
@@ -42,21 +49,26 @@ class PretrainedCentroids(nn.Module):
         dim: D.
         classes: Training classes.
 
+    Raises:
+        ValueError: If `dim` or `classes` is below 1.
+
     Source: the baseline of Chen et al. (2019), section 3.1, with the nearest-centroid head of Tian
     et al. (2020).
     """
 
     def __init__(self, embed: nn.Module, dim: int, classes: int) -> None:
         super().__init__()
+        if min(dim, classes) < 1:
+            raise ValueError(f"dim={dim}, classes={classes}: must be 1 or more")
         self.embed = embed
         self.head = nn.Linear(dim, classes)
         self.metrics: dict[str, Tensor] = {}
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy over all training classes, for pictures `[B, *x]` with labels `[B]` in 0..classes-1."""
-        logits = self.head(self.embed(x))
+        logits = self.head(embedded(self.embed, x[None], self.head.in_features)[0])
         self.metrics["accuracy"] = (logits.detach().argmax(-1) == y).float().mean()
-        return F.cross_entropy(logits, y)
+        return F.cross_entropy(logits, y.long())
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Callable[[Tensor], Tensor]:
         """Average the embedded support set by class; the learner returns cosine similarities `[T, Q, N]`.
@@ -64,16 +76,14 @@ class PretrainedCentroids(nn.Module):
         Raises:
             ValueError: If a class has no support example.
         """
-        member = F.one_hot(support_y).float()  # [T, S, N]
-        if not member.sum(1).all():
-            raise ValueError("a class has no support example; label each task's classes 0..N-1")
-        c = F.normalize(member.mT @ self.features(support_x), dim=-1)
-        return lambda query_x: self.features(query_x) @ c.mT
+        member = members(support_x, support_y)  # [T, S, N]
+        z = self.features(support_x)
+        c = F.normalize(member.to(z.dtype).mT @ z, dim=-1)
+        return lambda query_x: (self.features(query_x) if asked(query_x, c) else c[:, :0]) @ c.mT
 
     def features(self, x: Tensor) -> Tensor:
         """Unit-length embeddings `[T, B, D]` of `[T, B, *x]`."""
-        z: Tensor = self.embed(x.flatten(0, 1))
-        return F.normalize(z.view(*x.shape[:2], -1), dim=-1)
+        return F.normalize(embedded(self.embed, x, self.head.in_features), dim=-1)
 
 
 class BaselinePlusPlus(nn.Module):
@@ -93,16 +103,23 @@ class BaselinePlusPlus(nn.Module):
         embed: f, a network from `[B, *x]` to `[B, D]`.
         dim: D.
         classes: Training classes.
-        scale: Where s starts. It is learned with the rest: a cosine, confined to [-1, 1], could
+        scale: Where s starts, above 0. It is learned with the rest: a cosine, confined to [-1, 1], could
             alone not be sure. 10 is that of the authors' code for more than 200 training classes;
             theirs goes on to learn a length for every w_k.
 
     Source: Chen et al. (2019), section 3.1. There w_k starts at random in a new task; where it
     starts here is the imprinting of Qi et al. (2018).
+
+    Raises:
+        ValueError: If `dim` or `classes` is below 1 or `scale` not above 0.
     """
 
     def __init__(self, embed: nn.Module, dim: int, classes: int, scale: float = 10.0) -> None:
         super().__init__()
+        if min(dim, classes) < 1 or not 0 < scale < torch.inf:
+            raise ValueError(
+                f"dim={dim}, classes={classes}, scale={scale}: from 1, from 1, above 0"
+            )
         self.embed = embed
         self.log_s = nn.Parameter(torch.tensor(math.log(scale)))
         # of length about 1; it has no say in the scores, only in how fast a step turns w
@@ -111,9 +128,9 @@ class BaselinePlusPlus(nn.Module):
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy over all training classes, for pictures `[B, *x]` with labels `[B]` in 0..classes-1."""
-        scores = self.scores(self.embed(x), self.w)
+        scores = self.scores(self.f(x[None])[0], self.w)
         self.metrics["accuracy"] = (scores.detach().argmax(-1) == y).float().mean()
-        return F.cross_entropy(scores, y)
+        return F.cross_entropy(scores, y.long())
 
     def adapt(
         self, support_x: Tensor, support_y: Tensor, steps: int = 100, rate: float = 0.1
@@ -131,23 +148,23 @@ class BaselinePlusPlus(nn.Module):
             The learner, from `query_x [T, Q, *x]` to scores `[T, Q, N]`, whose softmax is p(y | x).
 
         Raises:
-            ValueError: If a class has no support example, or `steps` is negative.
+            ValueError: If a class has no support example, `steps` is not 0 or more or `rate` not above 0.
         """
-        if steps < 0:
-            raise ValueError(f"steps={steps}: must be 0 (mean directions) or more")
-        member = F.one_hot(support_y)  # [T, S, N]
-        if not member.sum(1).all():
-            raise ValueError("a class has no support example; label each task's classes 0..N-1")
+        if steps < 0 or steps % 1:
+            raise ValueError(f"steps={steps}: must be 0 (mean directions) or more, a whole number")
+        if not 0 < rate < torch.inf:
+            raise ValueError(f"rate={rate}: must be above 0")
+        member = members(support_x, support_y)  # [T, S, N]
         z = F.normalize(self.f(support_x).detach(), dim=-1)
         w = F.normalize(member.to(z.dtype).mT @ z, dim=-1)
         with torch.enable_grad():  # also where `evaluate` has turned gradients off
-            for _ in range(steps):
+            for _ in range(int(steps)):
                 w.requires_grad_()
                 log_p = self.scores(z, w).log_softmax(-1)
                 # a mean over the support set and a sum over tasks, which do not know of each other
-                loss = -log_p.gather(-1, support_y[..., None]).mean((1, 2)).sum()
+                loss = -log_p.gather(-1, support_y[..., None].long()).mean((1, 2)).sum()
                 w = (w - rate * torch.autograd.grad(loss, w)[0]).detach()
-        return lambda query_x: self.scores(self.f(query_x), w)
+        return lambda query_x: self.scores(self.f(query_x) if asked(query_x, w) else w[:, :0], w)
 
     def scores(self, z: Tensor, w: Tensor) -> Tensor:
         """The scores a `[..., B, K]` of embeddings z `[..., B, D]` for weight vectors w `[..., K, D]`."""
@@ -155,8 +172,7 @@ class BaselinePlusPlus(nn.Module):
 
     def f(self, x: Tensor) -> Tensor:
         """The embeddings `[T, B, D]` of T tasks of B examples `[T, B, *x]`."""
-        z: Tensor = self.embed(x.flatten(0, 1))
-        return z.view(*x.shape[:2], -1)
+        return embedded(self.embed, x, self.w.shape[1])
 
 
 class FineTuning(nn.Module):
@@ -271,7 +287,7 @@ class RidgeAttributes(nn.Module):
 
     def __init__(self, strength: float = 0.01, distance: str = "cosine") -> None:
         super().__init__()
-        if not strength > 0:
+        if not 0 < strength < torch.inf:
             raise ValueError(f"strength={strength}: must be above 0, or pixels may not determine W")
         if distance not in ("cosine", "squared"):
             raise ValueError(f"distance={distance!r}: use 'cosine' or 'squared'")
@@ -305,18 +321,69 @@ class RidgeAttributes(nn.Module):
         Without `labels [T, N]`, each of 0..N-1 once, row n describes class n.
 
         Raises:
-            ValueError: If `solve` has not been called.
+            ValueError: If `solve` has not been called, or the labels of a task are not 0..N-1, each once.
         """
         if not len(self.weight):
             raise ValueError("call solve(pictures, descriptions) before adapt: nothing is learned")
-        v = descriptions.double()
+        v = descriptions.double().clone()
         if labels is not None:
+            if labels.shape != v.shape[:2] or members(v, labels).shape[2] < v.shape[1]:
+                raise ValueError(
+                    f"labels={labels.tolist()}: each task needs every label of 0..{v.shape[1] - 1} once"
+                )
             v = v.gather(1, labels.argsort(-1)[..., None].expand_as(v))
 
         def learner(query_x: Tensor) -> Tensor:
+            asked(query_x, v)
             z = (query_x.flatten(2).double() - self.mean_x) @ self.weight + self.mean_v
             if self.distance == "cosine":
                 return F.normalize(z, dim=-1) @ F.normalize(v, dim=-1).mT
-            return -torch.cdist(z, v).square()
+            return -torch.cdist(z, v, compute_mode="donot_use_mm_for_euclid_dist").square()
 
         return learner
+
+
+def members(x: Tensor, y: Tensor) -> Tensor:
+    """Which class `[T, S, N]` the examples `[T, S, *x]` are of, by their labels `[T, S]`: true or false.
+
+    Raises:
+        ValueError: If the labels of a task are not 0..N-1, each of them there.
+    """
+    if x.shape[:2] != y.shape or not y.numel():
+        raise ValueError(
+            f"support_x {[*x.shape]} and support_y {[*y.shape]}: give [T, S, *x] and [T, S], not empty; "
+            "a single task is x[None], y[None]"
+        )
+    n = max(map(max, rows := y.tolist())) + 1
+    for task, row in enumerate(rows):
+        if wrong := {*row} ^ {*range(min(n, len(row) + 1))}:
+            raise ValueError(
+                f"class {min(wrong)} of task {task} has no support example in {sorted({*row})}: "
+                "label each task's classes 0..N-1"
+            )
+    return y[..., None] == torch.arange(n, device=y.device)
+
+
+def asked(query_x: Tensor, learned: Tensor) -> int:
+    """How many queries `[T, Q, *x]` there are in a task, for a learner of T tasks `[T, ...]`.
+
+    Raises:
+        ValueError: If they are of more or fewer tasks.
+    """
+    if len(query_x) != len(learned):
+        raise ValueError(f"queries of {len(query_x)} tasks for a learner of {len(learned)}")
+    return query_x.shape[1]
+
+
+def embedded(embed: nn.Module, x: Tensor, dim: int) -> Tensor:
+    """The embeddings `[T, B, dim]` of T tasks of B examples `[T, B, *x]`.
+
+    Raises:
+        ValueError: If the network gives something else.
+    """
+    z = embed(x.flatten(0, 1))
+    got = f"dim={z[0].numel()}" if isinstance(z, Tensor) else type(z).__name__
+    if got != f"dim={dim}":
+        raise ValueError(f"embed returns {got}, not [B, dim], which is here dim={dim}")
+    rows: Tensor = z.reshape(*x.shape[:2], -1)
+    return rows

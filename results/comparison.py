@@ -47,10 +47,10 @@ EPISODES = 600
 class RelationMean(RelationNetwork):
     """The same network with the mean of a class's maps in place of their sum: the same function at one shot."""
 
-    def sums(self, maps: Tensor, y: Tensor) -> Tensor:
+    def sums(self, maps: Tensor, y: Tensor, n: int | None = None) -> Tensor:
         """The mean by class `[T, N, C, h, w]` of maps `[T, S, C, h, w]` with labels y `[T, S]`."""
         size = nn.functional.one_hot(y).sum(1)[..., None, None, None]
-        return super().sums(maps, y) / size
+        return super().sums(maps, y, n) / size
 
 
 class Recipe(NamedTuple):

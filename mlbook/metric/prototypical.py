@@ -18,25 +18,25 @@ class PrototypicalNetwork(nn.Module):
         p(y = k | x) = softmax_k( -d(f(x), c_k) )            the classifier          (equation 2)
         J            = mean over queries of -log p(y | x)    what training minimises (algorithm 1)
 
-    d is the *squared* Euclidean distance, a Bregman divergence: for these the mean is the best
-    single representative of a class (section 2.3), and with this one the classifier is linear in
-    f(x) (section 2.4).
+    d is the *squared* Euclidean distance, a Bregman divergence: for these the mean is the best single
+    representative of a class (section 2.3), and with this one the classifier is linear in f(x) (section 2.4).
 
     Args:
         embed: f, any network from `[B, *x]` to `[B, D]`.
         distance: `"squared"`, the paper's; for comparison `"euclidean"`, its square root, or
             `"cosine"`, one minus the cosine similarity.
-        scale: Factor on the distance. 1 is the paper's; the cosine distance, confined to [0, 2],
-            wants about 10.
+        scale: Factor on the distance. 1 is the paper's; the cosine distance, in [0, 2], wants about 10.
 
     Raises:
-        ValueError: If `distance` is none of the three.
+        ValueError: If `distance` is none of the three, or `scale` not above 0.
     """
 
     def __init__(self, embed: nn.Module, distance: str = "squared", scale: float = 1.0) -> None:
         super().__init__()
         if distance not in ("squared", "euclidean", "cosine"):
             raise ValueError(f"distance={distance!r}: use 'squared', 'euclidean' or 'cosine'")
+        if not 0 < scale < torch.inf:
+            raise ValueError(f"scale={scale}: must be above 0, or the nearest would not win")
         self.embed, self.distance, self.scale = embed, distance, scale
         self.metrics: dict[str, Tensor] = {}  # what a progress bar may show beside the loss
 
@@ -53,44 +53,64 @@ class PrototypicalNetwork(nn.Module):
         Raises:
             ValueError: If a class has no support example.
         """
-        c = self.prototypes(self.f(support_x), support_y)
-        return lambda query_x: -self.d(self.f(query_x), c)
+        n = ways(support_x, support_y)
+        c = self.prototypes(self.f(support_x), support_y, n)
+        return lambda query_x: -self.d(self.f(query_x, c), c)
 
-    def loss(
-        self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor
-    ) -> Tensor:
-        """J of algorithm 1, a scalar, for queries with labels `query_y [T, Q]`."""
-        # one pass for support and query: faster, and in train() mode they share batch-norm
-        # statistics
+    def loss(self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> Tensor:  # fmt: skip
+        """J of algorithm 1, a scalar, for queries with labels `query_y [T, Q]`, one or more."""
+        n, s = ways(support_x, support_y, query_y), support_x.shape[1]
+        # one pass for both: faster, and in train() mode they share batch-norm statistics
         z = self.f(torch.cat([support_x, query_x], 1))
-        c = self.prototypes(z[:, : support_x.shape[1]], support_y)
-        logits = -self.d(z[:, support_x.shape[1] :], c)
+        logits = -self.d(z[:, s:], self.prototypes(z[:, :s], support_y, n))
+        absent = (support_y[..., None] != torch.arange(n, device=z.device)).all(1, keepdim=True)
+        logits = logits.masked_fill(absent, -torch.inf)
         self.metrics["accuracy"] = (logits.detach().argmax(-1) == query_y).float().mean()
-        return F.cross_entropy(logits.flatten(0, 1), query_y.flatten())
+        return F.cross_entropy(logits.flatten(0, 1), query_y.flatten().long())
 
-    def f(self, x: Tensor) -> Tensor:
-        """The embeddings `[T, B, D]` of T tasks of B examples `[T, B, *x]`."""
-        z: Tensor = self.embed(x.flatten(0, 1))
-        return z.view(*x.shape[:2], -1)
-
-    def prototypes(self, z: Tensor, y: Tensor) -> Tensor:
-        """Prototypes c `[T, N, D]`, the mean by class of embeddings z `[T, S, D]` with labels y `[T, S]`."""
-        member = F.one_hot(y).to(z.dtype)  # [T, S, N]
-        size = member.sum(1)[..., None]  # [T, N, 1], |S_k|
-        if not size.all():
-            task, k, _ = (size == 0).nonzero()[0].tolist()
+    def f(self, x: Tensor, learned: Tensor | None = None) -> Tensor:
+        """Embeddings `[T, B, D]` of examples `[T, B, *x]`; of queries beside what was learned, `[T, N, D]`."""
+        if learned is not None and len(x) != len(learned):
+            raise ValueError(f"queries of {len(x)} tasks for a learner of {len(learned)}")
+        if learned is not None and not x.shape[1]:
+            return learned[:, :0]
+        z = self.embed(x.flatten(0, 1))
+        if not isinstance(z, Tensor):
             raise ValueError(
-                f"class {k} of task {task} has no support example; label each task's classes 0..N-1"
+                f"embed returns a {type(z).__name__} and should return one tensor [B, D]"
             )
-        return member.mT @ z / size
+        return z.reshape(*x.shape[:2], -1)
+
+    def prototypes(self, z: Tensor, y: Tensor, n: int | None = None) -> Tensor:
+        """Prototypes c `[T, N, D]`, the mean by class of embeddings z `[T, S, D]` with labels y `[T, S]`."""
+        k = torch.arange(n or ways(z, y), device=y.device)
+        member = (y[..., None] == k).to(z.dtype)  # [T, S, N]
+        return member.mT @ z / member.sum(1)[..., None].clamp_min(1)
 
     def d(self, z: Tensor, c: Tensor) -> Tensor:
         """Distances `[T, Q, N]` from embeddings z `[T, Q, D]` to prototypes c `[T, N, D]`."""
         if self.distance == "cosine":
             return self.scale * (1 - F.normalize(z, dim=-1) @ F.normalize(c, dim=-1).mT)
-        # |z - c|^2 = |z|^2 - 2 z.c + |c|^2: a product of matrices instead of all T x Q x N x D
-        # differences
+        # |z - c|^2 = |z|^2 - 2 z.c + |c|^2, a product of matrices instead of all T x Q x N x D differences.
+        # Far from 0 these terms would cancel and leave rounding errors: there c_0 becomes the origin.
+        o = c[:, :1].detach()
+        near = (z.detach() - o).square().sum(-1).mean(1) > o.square().sum(-1)[:, 0] / 100
+        z, c = (x - o.masked_fill(near[:, None, None], 0) for x in (z, c))
         squared = z.square().sum(-1)[..., None] - 2 * z @ c.mT + c.square().sum(-1)[:, None]
-        return self.scale * (
-            squared if self.distance == "squared" else squared.clamp_min(1e-12).sqrt()
-        )
+        unsquared = self.distance == "euclidean"
+        return self.scale * (squared.clamp_min(1e-12).sqrt() if unsquared else squared.clamp_min(0))
+
+
+def ways(x: Tensor, y: Tensor, *query_y: Tensor) -> int:
+    """N, of support sets `[T, S, *x]` with labels `[T, S]` 0..N-1, each in every task; or in a loss on a GPU S."""
+    if x.shape[:2] != y.shape or not all(t.numel() for t in (y, *query_y)):
+        got = [[*t.shape] for t in (x, y, *query_y)]
+        raise ValueError(f"shapes {got}: none may be empty; a single task is x[None], y[None]")
+    if query_y and not y.is_cpu:
+        return y.shape[1]  # at least N, which a GPU says only to those who wait for it
+    n: int = max(map(max, rows := y.tolist())) + 1
+    for task, row in enumerate(rows):
+        if wrong := {*row} ^ {*range(min(n, len(row) + 1))}:
+            what = f"class {min(wrong)} of task {task} has no support example in {sorted({*row})}"
+            raise ValueError(f"{what}: label each task's classes 0..N-1")
+    return n

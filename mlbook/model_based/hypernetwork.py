@@ -32,12 +32,14 @@ class HyperNetwork(nn.Module):
 
     Args:
         embed: f, any network from `[B, *x]` to `[B, D]`.
-        dim: D.
-        hidden: Numbers in r_k, and units in the hidden layer of ρ.
+        dim: D, 1 or more.
+        hidden: Numbers in r_k, and units in the hidden layer of ρ; 1 or more.
     """
 
     def __init__(self, embed: nn.Module, dim: int = 64, hidden: int = 128) -> None:
         super().__init__()
+        if min(dim, hidden) < 1:
+            raise ValueError(f"dim={dim}, hidden={hidden}: must be 1 or more")
         self.embed, self.norm = embed, nn.LayerNorm(dim)
         self.phi = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU())
         self.rho = nn.Sequential(
@@ -60,35 +62,55 @@ class HyperNetwork(nn.Module):
         Raises:
             ValueError: If a class has no support example.
         """
-        w, b = self.weights(self.f(support_x), support_y)
-        return lambda query_x: self.f(query_x) @ w.mT + b
+        n = ways(support_x, support_y)
+        w, b = self.weights(self.f(support_x), support_y, n)
+        return lambda query_x: self.f(query_x, w) @ w.mT + b
 
-    def loss(
-        self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor
-    ) -> Tensor:
-        """J, a scalar, for queries with labels `query_y [T, Q]`."""
+    def loss(self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> Tensor:  # fmt: skip
+        """J, a scalar, for queries with labels `query_y [T, Q]`, one or more."""
+        n, s = ways(support_x, support_y, query_y), support_x.shape[1]
         # one pass for both: faster, and in train() mode batch norm treats them alike
         z = self.f(torch.cat([support_x, query_x], 1))
-        w, b = self.weights(z[:, : support_x.shape[1]], support_y)
-        logits = z[:, support_x.shape[1] :] @ w.mT + b
+        w, b = self.weights(z[:, :s], support_y, n)
+        absent = (support_y[..., None] != torch.arange(n, device=z.device)).all(1, keepdim=True)
+        logits = (z[:, s:] @ w.mT + b).masked_fill(absent, -torch.inf)
         self.metrics["accuracy"] = (logits.detach().argmax(-1) == query_y).float().mean()
-        return F.cross_entropy(logits.flatten(0, 1), query_y.flatten())
+        return F.cross_entropy(logits.flatten(0, 1), query_y.flatten().long())
 
-    def f(self, x: Tensor) -> Tensor:
-        """The normalised embeddings `[T, B, D]` of T tasks of B examples `[T, B, *x]`."""
-        z: Tensor = self.norm(self.embed(x.flatten(0, 1)))
-        return z.view(*x.shape[:2], -1)
+    def f(self, x: Tensor, learned: Tensor | None = None) -> Tensor:
+        """Normalised embeddings `[T, B, D]` of examples `[T, B, *x]`; of queries beside weights `[T, N, D]`."""
+        if learned is not None and len(x) != len(learned):
+            raise ValueError(f"queries of {len(x)} tasks for a learner of {len(learned)}")
+        if learned is not None and not x.shape[1]:
+            return learned[:, :0]
+        z, dim = self.embed(x.flatten(0, 1)), self.norm.normalized_shape[0]
+        if not isinstance(z, Tensor) or z[0].numel() != dim:
+            got = f"dim={z[0].numel()}" if isinstance(z, Tensor) else type(z).__name__
+            raise ValueError(f"embed returns {got}, not [B, dim], which is here dim={dim}")
+        normalised: Tensor = self.norm(z.reshape(*x.shape[:2], -1))
+        return normalised
 
-    def weights(self, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def weights(self, z: Tensor, y: Tensor, n: int | None = None) -> tuple[Tensor, Tensor]:
         """The classifiers w `[T, N, D]` and b `[T, 1, N]`, from embeddings z `[T, S, D]` with labels y `[T, S]`."""
-        member = F.one_hot(y).to(z.dtype)  # [T, S, N]
-        size = member.sum(1)[..., None]  # [T, N, 1], |S_k|
-        if not size.all():
-            task, k, _ = (size == 0).nonzero()[0].tolist()
-            raise ValueError(
-                f"class {k} of task {task} has no support example; label each task's classes 0..N-1"
-            )
-        r_k = member.mT @ self.phi(z) / size  # [T, N, hidden]
-        r = r_k.mean(1, keepdim=True).expand_as(r_k)
-        emitted = self.rho(torch.cat([r_k, r], -1))  # [T, N, D + 1]
+        k = torch.arange(n or ways(z, y), device=y.device)
+        member = (y[..., None] == k).to(z.dtype)  # [T, S, N]
+        size = member.sum(1)[..., None]  # [T, N, 1], |S_k|; 0 in a loss, for numbers above N
+        r_k = member.mT @ self.phi(z) / size.clamp_min(1)  # [T, N, hidden]
+        r = r_k.sum(1, keepdim=True) / size.clamp_max(1).sum(1, keepdim=True)
+        emitted = self.rho(torch.cat([r_k, r.expand_as(r_k)], -1))  # [T, N, D + 1]
         return emitted[..., :-1], emitted[..., None, :, -1]
+
+
+def ways(x: Tensor, y: Tensor, *query_y: Tensor) -> int:
+    """N, of support sets `[T, S, *x]` with labels `[T, S]` 0..N-1, each in every task; or in a loss on a GPU S."""
+    if x.shape[:2] != y.shape or not all(t.numel() for t in (y, *query_y)):
+        got = [[*t.shape] for t in (x, y, *query_y)]
+        raise ValueError(f"shapes {got}: none may be empty; a single task is x[None], y[None]")
+    if query_y and not y.is_cpu:
+        return y.shape[1]  # at least N, which a GPU says only to those who wait for it
+    n: int = max(map(max, rows := y.tolist())) + 1
+    for task, row in enumerate(rows):
+        if wrong := {*row} ^ {*range(min(n, len(row) + 1))}:
+            what = f"class {min(wrong)} of task {task} has no support example in {sorted({*row})}"
+            raise ValueError(f"{what}: label each task's classes 0..N-1")
+    return n

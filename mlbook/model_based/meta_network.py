@@ -1,7 +1,5 @@
 """Meta Networks. Munkhdalai & Yu, ICML 2017, arXiv:1703.00837."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -30,19 +28,14 @@ class MetaNetwork(nn.Module):
     3.3). d and m see one coordinate of ∇ at a time, as two numbers; ∇ is a constant in training. d
     reads all S (the paper: a sample); their order matters. (Others write f_θ, F_w, g_φ, G_v for u, d, b, m.)
 
-    Where the paper leaves a choice: u and b are perceptrons of two layers, without biases, on one
-    trunk of slow weights (the authors' code gives convolutions fast ones too). loss_emb is, for one
-    example a class, the cross-entropy of V u, with V as drawn: no gradient passes through ∇. Else it
-    is contrastive (unit vectors, margin 1), each example with the next: shuffle larger supports.
+    Our choices: u and b are perceptrons of two layers without biases on one trunk of slow weights (the authors give
+    convolutions fast ones, too). loss_emb is, if S = N (one example a class), the cross-entropy of V u, with V as
+    drawn: no gradient passes through ∇; else contrastive (unit vectors, margin 1), each example with the next.
 
     Args:
-        trunk: Any network from `[B, *x]` to `[B, D]`; u and b start from what it gives.
-        dim: D.
-        ways: N, of every task: b has that many outputs.
-        hidden: H, units of the hidden layers of u and b, and the length of r.
-        units: Of d, and of both hidden layers of m; the authors' code has 20.
-        fast_embedding: False leaves out Q*, and with it the order of the support.
-        fast_base: False leaves out W*: no label reaches b, which can then only guess.
+        trunk, dim, ways: Any network from `[B, *x]` to `[B, D]`, where u and b start; N of every task.
+        hidden, units: H, of the hidden layers of u and b and the length of r; of d and m's hidden layers (theirs: 20).
+        fast_embedding, fast_base: False leaves out Q*, and with it the support's order; W*, and b can only guess.
     """
 
     def __init__(
@@ -50,7 +43,9 @@ class MetaNetwork(nn.Module):
         fast_embedding: bool = True, fast_base: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.trunk, self.ways = trunk, ways
+        if min(dim, hidden, units) < 1 or ways < 2:
+            raise ValueError(f"{dim=}, {ways=}, {hidden=}, {units=}: from 1, ways from 2")
+        self.trunk, self.ways, self.dim = trunk, ways, dim
         self.fast_embedding, self.fast_base = fast_embedding, fast_base
         linear = partial(nn.Linear, bias=False)
         self.Q = nn.Sequential(linear(dim, hidden), nn.ReLU(), linear(hidden, hidden))
@@ -62,42 +57,37 @@ class MetaNetwork(nn.Module):
         self.metrics: dict[str, Tensor] = {}  # what a progress bar may show beside the loss
 
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Callable[[Tensor], Tensor]:
-        """Learn T tasks, each from its own support set: its Q*, memory and keys.
+        """Learn T tasks, `support_x [T, S, *x]` with labels `support_y [T, S]`, all of 0..N-1: Q*, memory and keys.
 
-        Args:
-            support_x: `[T, S, *x]`.
-            support_y: `[T, S]`, labels 0..N-1, every class present in every task.
-
-        Returns:
-            The learner, from `query_x [T, Q, *x]` to logits `[T, Q, N]`.
-
-        Raises:
-            ValueError: If the tasks are not of N ways.
+        The learner goes from `query_x [T, Q, *x]` to logits `[T, Q, N]`.
         """
-        learned = self.learn(self.features(support_x), support_y)
-        return lambda query_x: self.b(self.features(query_x), *learned)
+        check(self.ways, support_x, support_y)
+        learned = self.learn(z := self.features(support_x), support_y)
+        return lambda query_x: self.b(self.features(query_x, z), *learned)
 
-    def loss(
-        self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor
-    ) -> Tensor:
-        """The mean cross-entropy, a scalar, of queries with labels `query_y [T, Q]`."""
-        # one pass for both: faster, and in train() mode batch norm treats them alike
-        z = self.features(torch.cat([support_x, query_x], 1))
+    def loss(self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> Tensor:  # fmt: skip
+        """The mean cross-entropy, a scalar, of queries with labels `query_y [T, Q]`, one or more."""
+        check(self.ways, support_x, support_y, query_y)
+        z = self.features(torch.cat([support_x, query_x], 1))  # one pass: one batch for batch norm
         z, z_query = z.tensor_split([support_x.shape[1]], 1)
         scores = self.b(z_query, *self.learn(z, support_y))
         self.metrics["accuracy"] = (scores.detach().argmax(-1) == query_y).float().mean()
-        return F.cross_entropy(scores.flatten(0, 1), query_y.flatten())
+        return F.cross_entropy(scores.flatten(0, 1), query_y.flatten().long())
 
-    def features(self, x: Tensor) -> Tensor:
-        """What the trunk gives, z `[T, B, D]`, for T tasks of B examples `[T, B, *x]`."""
+    def features(self, x: Tensor, learned: Tensor | None = None) -> Tensor:
+        """What the trunk gives, z `[T, B, D]`, for examples `[T, B, *x]`; for queries beside the support's z."""
+        if learned is not None and len(x) != len(learned):
+            raise ValueError(f"queries of {len(x)} tasks for a learner of {len(learned)}")
+        if learned is not None and not x.shape[1]:
+            return learned[:, :0]
         z: Tensor = self.trunk(x.flatten(0, 1))
-        return z.view(*x.shape[:2], -1)
+        if (got := z[0].numel() if isinstance(z, Tensor) else type(z).__name__) != self.dim:
+            raise ValueError(f"trunk returns dim={got}, not a tensor [B, dim={self.dim}]")
+        return z.reshape(*x.shape[:2], -1)
 
     def learn(self, z: Tensor, y: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor]:
         """Q* `[T, 1, P]`, M `[T, S, P']`, R `[T, S, H]` of support sets z `[T, S, D]`, y."""
-        if (ways := int(y.max()) + 1) != self.ways:
-            raise ValueError(f"tasks of {ways} ways for a network of {self.ways}: set ways={ways}")
-        fast = memory = None
+        y, fast, memory = y.long(), None, None
         if self.fast_embedding:
             lstm, out = self.d
             steps = prepared(self.embedding_gradients(z, y)).transpose(0, 1)  # [S, T, P, 2]
@@ -120,15 +110,12 @@ class MetaNetwork(nn.Module):
     def embedding_gradients(self, z: Tensor, y: Tensor) -> Tensor:
         """∇ of loss_emb by Q `[T, S, P]`, for support sets z `[T, S, D]`, y `[T, S]`."""
 
-        def entropy(Q: list[Tensor], z: Tensor, y: Tensor) -> Tensor:
-            return F.cross_entropy(self.V(augmented(z, Q)), y)
-
         def contrast(Q: list[Tensor], z: Tensor, other: Tensor, same: Tensor) -> Tensor:
             r, s = (F.normalize(augmented(x, Q), dim=-1) for x in (z, other))
             return torch.where(same, (r - s).norm() ** 2, (1 - (r - s).norm()).relu() ** 2)
 
         if y.shape[1] == self.ways:
-            return gradients(entropy, self.Q, z, y)
+            return gradients(lambda Q, z, y: F.cross_entropy(self.V(augmented(z, Q)), y), self.Q, z, y)  # fmt: skip
         return gradients(contrast, self.Q, z, z.roll(-1, 1), y == y.roll(-1, 1))
 
     def task_gradients(self, z: Tensor, y: Tensor) -> Tensor:
@@ -157,3 +144,16 @@ def gradients(loss: Callable[..., Tensor], slow: nn.Module, *examples: Tensor) -
 def prepared(g: Tensor, p: int = 7) -> Tensor:
     """(log|g| / p, sgn g) where |g| >= e^-p, else (-1, e^p g); from `[...]` to `[..., 2]`."""
     return torch.stack([(g.abs().log() / p).clamp(min=-1), (math.exp(p) * g).clamp(-1, 1)], -1)
+
+
+def check(ways: int, x: Tensor, y: Tensor, *query_y: Tensor) -> None:
+    """Raise unless tasks `[T, S, *x]` have labels `[T, S]` of all ways; in a loss on a GPU none is waited for."""
+    if x.shape[:2] != y.shape or not all(t.numel() for t in (y, *query_y)):
+        raise ValueError(f"{[[*t.shape] for t in (x, y, *query_y)]}: a single task is x[None], y[None]")  # fmt: skip
+    rows = [] if query_y and not y.is_cpu else y.tolist()
+    if (n := max(map(max, rows), default=ways - 1) + 1) != ways:
+        raise ValueError(f"tasks of {n} ways for a network of {ways}: set ways={n}")
+    for task, row in enumerate(rows):
+        if wrong := {*row} ^ {*range(ways)}:
+            what = f"class {min(wrong)} of task {task} has no support example in {sorted({*row})}"
+            raise ValueError(f"{what}: label each task's classes 0..N-1")

@@ -45,6 +45,9 @@ class NeuralProcess(nn.Module):
         dim: Units of every layer, and numbers in r.
         attention: Attend to the observations instead of averaging over them.
         heads: Of the attention; a divisor of `dim`, whose share d = `dim / heads` each gets.
+
+    Raises:
+        ValueError: If one of these is out of range.
     """
 
     def __init__(
@@ -56,6 +59,10 @@ class NeuralProcess(nn.Module):
         heads: int = 8,
     ) -> None:
         super().__init__()
+        if min(x_dim, y_dim, dim, heads) < 1 or (attention and dim % heads):
+            got = f"x_dim={x_dim}, y_dim={y_dim}, dim={dim}, heads={heads}"
+            raise ValueError(f"{got}: must be 1 or more, and heads a divisor of dim")
+        self.x_dim, self.y_dim = x_dim, y_dim
         self.h = mlp(x_dim + y_dim, dim, dim, dim)
         self.g = mlp(x_dim + dim, dim, dim, 2 * y_dim)
         self.a = mlp(x_dim, dim, dim) if attention else None
@@ -75,8 +82,8 @@ class NeuralProcess(nn.Module):
         Raises:
             ValueError: If there is no observation.
         """
-        r = self.encode(support_x, support_y)
-        return lambda query_x: self.decode(query_x, support_x, r)[0]
+        r, x = self.encode(support_x, support_y), support_x.clone()  # which may be written over
+        return lambda query_x: self.decode(query_x, x, r)[0]
 
     def predict(
         self, support_x: Tensor, support_y: Tensor, query_x: Tensor
@@ -84,9 +91,7 @@ class NeuralProcess(nn.Module):
         """What the learner returns, μ `[T, Q, y_dim]`, and σ beside it, of the same shape."""
         return self.decode(query_x, support_x, self.encode(support_x, support_y))
 
-    def loss(
-        self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor
-    ) -> Tensor:
+    def loss(self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> Tensor:  # fmt: skip
         """J, a scalar, for targets `query_y [T, Q, y_dim]`; observations come in random order."""
         n = int(torch.randint(1, support_x.shape[1] + 1, ()))
         targets = torch.cat([support_x, query_x], 1)
@@ -99,11 +104,21 @@ class NeuralProcess(nn.Module):
         """Each observation's r_i `[T, S, dim]`, from x `[T, S, x_dim]` and y `[T, S, y_dim]`."""
         if not x.shape[1]:  # whose mean would be NaN
             raise ValueError(f"support_x {list(x.shape)} has no observation: give at least one")
+        if x.shape[:2] != y.shape[:2] or (x.dim(), y.dim()) != (3, 3):
+            raise ValueError(
+                f"support_x {[*x.shape]}, support_y {[*y.shape]}, not [T, S, x_dim], [T, S, y_dim]; "
+                "a single task is x[None], y[None]"
+            )
+        if (x.shape[2], y.shape[2]) != (self.x_dim, self.y_dim):
+            got = f"x_dim={x.shape[2]}, y_dim={y.shape[2]}"
+            raise ValueError(f"observations of {got}: here x_dim={self.x_dim}, y_dim={self.y_dim}")
         r: Tensor = self.h(torch.cat([x, y], -1))
         return r
 
     def decode(self, x: Tensor, support_x: Tensor, r_i: Tensor) -> tuple[Tensor, Tensor]:
         """μ and σ at x `[T, Q, x_dim]`, given r_i `[T, S, dim]` of observations at `support_x`."""
+        if len(x) != len(r_i):
+            raise ValueError(f"queries of {len(x)} tasks for a learner of {len(r_i)}")
         if self.a is None:
             r = r_i.mean(1, keepdim=True).expand(-1, x.shape[1], -1)
         else:
