@@ -224,7 +224,7 @@ def generator_of(seed: int, k: int) -> torch.Generator:
 
 def send(t: Tensor, device: torch.device | str) -> Tensor:
     """`t` on `device`; a GPU gets it without being waited for."""
-    return t.to(device, non_blocking=torch.device(device).type == "cuda")
+    return t.to(device, non_blocking=torch.device(device).type != "mps")  # not safe there
 
 
 def turned(x: Tensor, turns: Tensor) -> Tensor:

@@ -374,8 +374,11 @@ def generator() -> Iterator[Episode]:
             r"tasks is a DataLoader, .* list\(tasks\)",
         ),
         (lambda: numbered(), r"tasks is a Dataset and has no tasks\[k\]; .*data.episodes"),
-        (lambda: episodes(2), "batch 2 is asked for, but there are 2"),
-        (lambda: [], "batch 0 is asked for, but there are 0"),
+        (
+            lambda: episodes(2),
+            "n=3 tasks are asked for, and tasks holds 2, in 2 batches; ask for n=2",
+        ),
+        (lambda: [], "n=3 tasks are asked for, and tasks holds 0, in 0 batches; give more"),
         (lambda: [e[:2] for e in episodes()], "a tuple of 2 is not an episode"),
         (lambda: [torch.zeros(4, 2)] * 3, "a Tensor is not an episode"),
         (lambda: [tuple(t.numpy() for t in e) for e in episodes()], "support_x is a ndarray"),
