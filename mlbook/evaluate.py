@@ -121,8 +121,8 @@ def outputs_for(y: Tensor) -> Iterator[None]:
         ) from error
 
 
-def _batch(tasks: Tasks[Batch_co], k: int, done: int, n: int) -> Batch_co:
-    """`tasks[k]`, with `done` of n tasks behind it, and what to do where there is no such thing.
+def batch_of(tasks: Tasks[Batch_co], k: int) -> Batch_co:
+    """`tasks[k]`, and what to do where there is no such thing.
 
     Raises:
         ValueError: If `tasks` cannot be asked for batch k: a `DataLoader`, a generator, a list that
@@ -145,8 +145,7 @@ def _batch(tasks: Tasks[Batch_co], k: int, done: int, n: int) -> Batch_co:
         if not isinstance(tasks, Sized):
             raise
         raise ValueError(
-            f"n={n} tasks are asked for, and tasks holds {done}, in {len(tasks)} batches; "
-            + (f"ask for n={done}, or give more" if done > 1 else "give more")
+            f"batch {k} is asked for, but there are {len(tasks)}, numbered from 0: give more of them, or ask for less"
         ) from error
 
 
@@ -199,7 +198,16 @@ def evaluate(
     try:
         with torch.no_grad():  # not inference_mode: some learners take gradients inside adapt
             while done < n:
-                sx, sy, qx, query_y = _episode(_batch(tasks, k, done, n), k, device)
+                try:
+                    batch = batch_of(tasks, k)
+                except ValueError as error:
+                    if isinstance(error.__cause__, IndexError):  # the list ends here
+                        raise ValueError(
+                            f"n={n} tasks are asked for, and tasks holds {done}, in {k} batches; "
+                            + (f"ask for n={done}, or give more" if done > 1 else "give more")
+                        ) from error
+                    raise
+                sx, sy, qx, query_y = _episode(batch, k, device)
                 if dtype is not None:
                     sx, qx, sy = (t.to(dtype) if t.is_floating_point() else t for t in (sx, qx, sy))
                 with outputs_for(sy):

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import second_device
 import torch
 from torch import Tensor
 
-from mlbook import Dataset
+from mlbook import Dataset, Episode
 from mlbook.data import sinusoids
 from mlbook.data.bandits import Bandits
+from mlbook.data.descriptions import Vocabulary, ZeroShotTasks
 from mlbook.data.problems import Classifiers, Quadratics
 from mlbook.episodes import Batches
 from tests.test_episodes import numbered, read
@@ -24,6 +26,14 @@ def noise(classes: int = 12, samples: int = 6, side: int = 4) -> Dataset:
     g = torch.Generator().manual_seed(0)
     images = torch.randint(256, (classes, samples, 1, side, side), dtype=torch.uint8, generator=g)
     return Dataset(images, [str(i) for i in range(classes)], ["g"] * classes, "noise")
+
+
+NAMES = [f"LATIN SMALL LETTER {letter}" for letter in "ABCDEFGHIJKLMNOP"]
+
+
+def letters(some: str) -> Dataset:
+    names = [name for name in NAMES if name[-1] in some]
+    return Dataset(noise(len(names)).images, names, ["Latin"] * len(names), "letters")
 
 
 # each: how it is made with a seed, and another value of every argument
@@ -36,6 +46,12 @@ SOURCES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "sinusoids": (sinusoids, {"shots": 3, "queries": 4, "tasks": 2}),
     "bandits": (lambda **k: Bandits(**{"tasks": 3, **k}), {"arms": 3, "pulls": 7, "tasks": 2}),
     "quadratics": (lambda **k: Quadratics(**{"tasks": 3, **k}), {"dimension": 3, "tasks": 2}),
+    "zero-shot": (
+        lambda tasks=1, **k: ZeroShotTasks(
+            letters("ABCDEFGH").episodes(3, 1, 1, tasks=tasks, **k), Vocabulary(NAMES)
+        ),
+        {"tasks": 2},
+    ),
     "classifiers": (
         lambda **k: Classifiers(noise(), **{"sizes": (4, 3, 3), "pictures": 2, "tasks": 2, **k}),
         {"sizes": (4, 2, 3), "pictures": 3, "tasks": 1},
@@ -110,6 +126,35 @@ def test_numbers_of_numpy_and_torch_are_numbers(name: str, three: Any) -> None:
             make()[wrong]
     with pytest.raises(IndexError, match="-1"):
         make()[-1]
+
+
+def test_the_fingerprint_of_descriptions_changes_with_them_and_with_further_candidates() -> None:
+    episodes, more = letters("ABCDEFGH").episodes(3, 1, 1), letters("IJKL").episodes(2, 1, 0)
+    prints = {
+        ZeroShotTasks(episodes, Vocabulary(NAMES)).fingerprint,
+        ZeroShotTasks(episodes, Vocabulary(NAMES[:8])).fingerprint,
+        ZeroShotTasks(episodes, Vocabulary(NAMES), more).fingerprint,
+        ZeroShotTasks(episodes, Vocabulary(NAMES), letters("IJKM").episodes(2, 1, 0)).fingerprint,
+    }
+    assert len(prints) == 4
+
+
+@each
+@pytest.mark.skipif(not second_device.AVAILABLE, reason="this torch has no such backend")
+def test_another_device_gets_the_same_numbers_and_is_never_waited_for(name: str) -> None:
+    make, others = SOURCES[name]
+    for source in (make(seed=0), make(seed=0, **others)):
+        right = source[3]
+        with second_device.second_device() as log:
+            there = source.to(second_device.GPU)
+            log.clear()
+            batch = there[3]
+            if isinstance(batch, Episode):
+                assert batch.check_shapes().faults().device.type == "gpu"
+            assert not log.synchronisations and not log.mixed
+            for a, b in zip(batch, right, strict=True):
+                assert a.device.type == "gpu" and torch.equal(a.cpu(), b)
+            assert there.fingerprint == source.fingerprint
 
 
 def is_uniform(values: Tensor, low: float, high: float) -> bool:

@@ -13,6 +13,7 @@ says Latin.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from mlbook.data.glyphs import SCRIPTS
-from mlbook.episodes import Dataset, Episode, Episodes
+from mlbook.episodes import Dataset, Episode, Episodes, send
 
 COMPOSING = ("Latin", "Greek", "Cyrillic")  # scripts whose names compose of letters and marks
 
@@ -241,6 +242,15 @@ class ZeroShotTasks:
                     f"{shared[0]!r} is a class of both episodes and also; candidates must be distinct"
                 )
 
+    @property
+    def fingerprint(self) -> str:
+        """What the tasks depend on, in words: two sources of one fingerprint give the same."""
+        also = None if self.also is None else self.also.fingerprint
+        digest = hashlib.blake2b(digest_size=8)
+        for of_class in self._descriptions:
+            digest.update(of_class.cpu().contiguous().numpy().tobytes())
+        return f"ZeroShotTasks({self.episodes.fingerprint}, also={also}, descriptions={digest.hexdigest()})"
+
     def to(self, device: torch.device | str) -> ZeroShotTasks:
         """The same tasks, drawn on `device`."""
         also = None if self.also is None else self.also.to(device)
@@ -260,7 +270,7 @@ class ZeroShotTasks:
             of_class[source.classes_of(k)]
             for source, of_class in zip(sources, self._descriptions, strict=True)
         ]
-        descriptions = torch.cat(candidates, 1).to(query_x.device)
+        descriptions = send(torch.cat(candidates, 1), query_x.device)
         labels = torch.arange(descriptions.shape[1], device=query_x.device)
         return Episode(
             descriptions, labels.expand(len(descriptions), -1).contiguous(), query_x, query_y
