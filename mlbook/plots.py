@@ -263,7 +263,7 @@ def figure(name: str, alt: str, data: Any = None) -> HTML:
     ident = f"figure-{uuid5(NAMESPACE_URL, name + stable).hex[:8]}"
     for sign in "<>&":  # in strings alone; a browser would look for </script> and <!-- there, too
         payload = payload.replace(sign, f"\\u{ord(sign):04x}")
-    return HTML(  # type: ignore[no-untyped-call]
+    return HTML(  # type: ignore[no-untyped-call, unused-ignore]
         f'<div class="mlbook-figure" id="{ident}" role="group" aria-label="{html.escape(alt)}"></div>\n'
         f"<script>(() => {{ const root = document.getElementById({json.dumps(ident)}); const data = {payload};\n"
         f"({file.read_text(encoding='utf-8').strip().removesuffix(';')})(root, data); }})();</script>"

@@ -128,7 +128,7 @@ def _decode(path: Path, digest: hashlib._Hash) -> Iterator[tuple[str, str, NDArr
                     grey = picture.convert("L").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
                     small.paste(grey, (0, SIZE * i))
             digest.update(drawn.tobytes())
-            yield alphabet, character, 255 - np.asarray(small).reshape(20, SIZE, SIZE)
+            yield alphabet, character, np.uint8(255) - np.asarray(small).reshape(20, SIZE, SIZE)
 
 
 @contextlib.contextmanager
