@@ -150,6 +150,7 @@ benchmarks: env-test  ## speed and size, side by side with peers; those that are
 	@$(PY) benchmarks/mann.py
 	@$(PY) benchmarks/imports.py
 	@$(PY) benchmarks/data.py
+	@$(PY) benchmarks/folder.py
 
 repository: env-test  ## carry the repository's address everywhere (URL=..., VERSION=...)
 	@$(PY) tools/repository.py $(if $(URL),--url "$(URL)") $(if $(VERSION),--version "$(VERSION)")

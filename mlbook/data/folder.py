@@ -20,8 +20,8 @@ from mlbook.episodes import Dataset
 
 VERSION = 2  # part of the cached file's name: raise it when pictures are read in another way
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-ENDINGS |= {".apng", ".avif", ".dib", ".ico", ".jfif", ".jp2", ".jpe", ".mpo", ".tga"}
-ENDINGS |= {".pbm", ".pgm", ".pnm", ".ppm"}
+RARER = {".apng", ".avif", ".dib", ".ico", ".jfif", ".jp2", ".jpe", ".mpo", ".tga"}
+RARER |= {".pbm", ".pgm", ".pnm", ".ppm"}
 # Pillow does not read these by itself: named, so that nobody misses them later
 FOREIGN = {".heic", ".heif", ".hif", ".jxl", ".svg", ".arw", ".cr2", ".cr3", ".dng", ".nef"}
 # what systems leave behind, beside names that begin with a dot or, as open documents do, with ~$
@@ -136,7 +136,7 @@ def _scan(folder: Path, depth: int = 0) -> Files:
                     f"{printable(file)}: Pillow does not read {ending} files; save it as PNG or JPEG or remove it "
                     "(for .heic: pip install pillow-heif, and call pillow_heif.register_heif_opener())"
                 )
-            elif ending in ENDINGS | FOREIGN:
+            elif ending in ENDINGS | RARER | FOREIGN:
                 facts = entry.stat()
                 if not stat.S_ISREG(facts.st_mode):
                     raise ValueError(
