@@ -299,7 +299,7 @@ def agent() -> nn.Module:
 
 CASES = {
     "prototypical": Case(lambda: PrototypicalNetwork(conv())),
-    # TODO "prototypical_maps": Case(lambda: PrototypicalNetwork(conv(pools=2, flatten=False))),
+    "prototypical_maps": Case(lambda: PrototypicalNetwork(conv(pools=2, flatten=False))),
     "siamese": Case(lambda: SiameseNetwork(conv(), 4)),
     "matching": Case(lambda: MatchingNetwork(conv())),
     "matching_fce": Case(lambda: MatchingNetwork(conv(), full_context=True, dim=4)),
@@ -349,7 +349,7 @@ CASES = {
         lambda: LearnedOptimizer(classifier((49, 5, 4)), 4, steps=3),
         lambda seed=0: Classifiers(drawings(), (49, 5, 4), 3, 2, seed), None,
     ),
-    # TODO "pretrained_centroids": Case(lambda: centroids(conv()), batches),
+    "pretrained_centroids": Case(lambda: centroids(conv()), batches),
     "baseline_plus_plus": Case(lambda: BaselinePlusPlus(conv(), 4, 80), batches),
     "fine_tuning": Case(lambda: FineTuning(conv(), 4, 80, steps=3), batches),
     "fine_tuning_regression": Case(lambda: FineTuning(MLP(1, 8, 1), loss=mse, steps=3), points, points),
@@ -422,8 +422,11 @@ class Watched:
         return self.tasks[k]
 
 
-@pytest.mark.xfail(strict=False, reason="uploads and readings in the hot loop are being removed")
-@pytest.mark.parametrize("name", CASES)
+# TODO: empty this
+OPEN = [n for n in CASES if n.startswith(("maml", "meta_sgd", "anil", "reptile", "meta_lstm"))]
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n not in OPEN])
 def test_a_step_of_fit_waits_for_nothing(name: str, device: torch.device) -> None:
     case, notes = CASES[name], dict[int, Counter[str]]()
     with waits(device) as seen:
@@ -595,7 +598,7 @@ def test_sources_draw_the_same_tasks_on_every_device(name: str, device: torch.de
     here, there = SOURCES[name](), SOURCES[name]().to(device)
     with waits(device) as seen:
         drawn = [there[k] for k in range(3)]
-    del seen  # TODO: assert not seen
+    assert not seen, seen
     for k, batch in enumerate(drawn):
         assert all(t.device == device for t in batch)
         assert all(torch.equal(a, b.cpu()) for a, b in zip(here[k], batch, strict=True))

@@ -147,7 +147,7 @@ class RecurrentAgent(nn.Module):
     def act(self, seen: Tensor, state: Any) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         """Actions `[T]` by π (the likeliest in `eval()`), logits `[T, actions]` and h; from (s, a, r, d) `[T, ...]`."""
         state = self.cell(seen, state)
-        logits = self.W(state[0])
-        if not self.training:
-            return logits.argmax(-1), logits, state
-        return torch.multinomial(logits.softmax(-1), 1)[:, 0], logits, state
+        logits = p = self.W(state[0])
+        if self.training:  # a draw as torch.multinomial makes it, without its wait for a GPU
+            p = logits.softmax(-1) / torch.empty_like(logits).exponential_()
+        return p.argmax(-1), logits, state
