@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 
 class NearestNeighbour(nn.Module):
@@ -186,7 +186,7 @@ class FineTuning(nn.Module):
 
     Args:
         net: Any network, from `[B, *x]` to predictions `[B, *y]` or, with `classes`, to `[B, D]`.
-            In a new task batch norm uses the running statistics.
+            In a new task batch norm uses the running statistics, in `eval()`.
         dim: D, with `classes`.
         classes: Training classes, `Batches(train).classes`. None for regression.
         loss: From scores and labels (predictions and targets) to the mean over examples.
@@ -197,7 +197,7 @@ class FineTuning(nn.Module):
     (2017), section 5.1.
 
     Raises:
-        ValueError: If only one of `dim` and `classes` is given.
+        ValueError: If only one of `dim` and `classes` is given, or `steps` is not a whole number from 0 on.
     """
 
     def __init__(
@@ -214,6 +214,8 @@ class FineTuning(nn.Module):
             raise ValueError(
                 f"dim={dim}, classes={classes}: give both (classification) or none (regression)"
             )
+        if not (steps >= 0 and steps % 1 == 0):
+            raise ValueError(f"steps={steps}: give a whole number, 0 (no training) or more")
         self.net, self.dim, self.classes = net, dim, classes
         self.head = nn.Identity() if not dim or not classes else nn.Linear(dim, classes)
         self.task_loss, self.optimizer, self.steps = loss, optimizer, steps
@@ -227,6 +229,7 @@ class FineTuning(nn.Module):
             y = torch.cat([support_y, query_y], 1).flatten(0, 1)
         else:
             x, y = batch
+        self._fits(y)
         scores = self.head(self.net(x))
         if not y.is_floating_point():
             self.metrics["accuracy"] = (scores.detach().argmax(-1) == y).float().mean()
@@ -235,7 +238,7 @@ class FineTuning(nn.Module):
     def adapt(
         self, support_x: Tensor, support_y: Tensor, steps: int | None = None
     ) -> Callable[[Tensor], Tensor]:
-        """Train a copy of the network further on each of T tasks.
+        """Train a copy of the network's weights further on each of T tasks.
 
         Args:
             support_x: `[T, S, *x]`.
@@ -244,24 +247,59 @@ class FineTuning(nn.Module):
 
         Returns:
             The learner, from `query_x [T, Q, *x]` to scores `[T, Q, N]` or predictions `[T, Q, *y]`.
+
+        Raises:
+            ValueError: If `steps` is not a whole number from 0 on, nothing is left to train, the targets do
+                not suit the loss, or the learner is asked about another number of tasks.
         """
-        nets = []
+        steps = self.steps if steps is None else steps
+        if not (steps >= 0 and steps % 1 == 0):
+            raise ValueError(f"steps={steps}: give a whole number, 0 (no training) or more")
+        self._fits(support_y)
+        tasks = []
         for x, y in zip(support_x, support_y, strict=True):
-            net: nn.Module = nn.Sequential(copy.deepcopy(self.net))
+            # copies of the weights, not of the network: what it keeps of its last call need not be copied
+            weights = {
+                k: nn.Parameter(p.detach().clone(), p.requires_grad)
+                for k, p in self.net.named_parameters()
+            }
+            state = weights | {k: b.clone() for k, b in self.net.named_buffers()}
+            head: nn.Module = nn.Identity()
             if self.dim is not None:
                 head = nn.Linear(self.dim, int(support_y.max()) + 1)
                 head.to(next(self.head.parameters()))
                 nn.init.zeros_(head.weight)
                 nn.init.zeros_(head.bias)
-                net.append(head)  # type: ignore[operator]
-            optimizer = self.optimizer(net.parameters())
+            learned = [*weights.values(), *head.parameters()]
+            if not any(p.requires_grad for p in learned):
+                raise ValueError(
+                    "every parameter of the network is frozen: free one, requires_grad=True"
+                )
+            optimizer = self.optimizer(learned)
             with torch.enable_grad():  # also where `evaluate` has turned gradients off
-                for _ in range(self.steps if steps is None else steps):
+                for _ in range(steps):
                     optimizer.zero_grad()
-                    self.task_loss(net(x), y).backward()  # type: ignore[no-untyped-call]
+                    scores = head(functional_call(self.net, state, x))
+                    self.task_loss(scores, y).backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
-            nets.append(net)
-        return lambda query_x: torch.stack([net(x) for net, x in zip(nets, query_x, strict=True)])
+            tasks.append((state, head))
+
+        def learner(query_x: Tensor) -> Tensor:
+            if len(query_x) != len(tasks):
+                raise ValueError(
+                    f"{len(query_x)} tasks are asked, but {len(tasks)} were learned: query_x is [T, Q, *x]"
+                )
+            each = zip(tasks, query_x, strict=True)
+            return torch.stack([head(functional_call(self.net, s, x)) for (s, head), x in each])
+
+        return learner
+
+    def _fits(self, y: Tensor) -> None:
+        """Cross-entropy of numbers would be trained on in silence: of one number it is 0 whatever the network says."""
+        if y.is_floating_point() and self.task_loss is F.cross_entropy:
+            raise ValueError(
+                "the targets are numbers and the loss is that of labels: give loss=F.mse_loss"
+            )
 
 
 class RidgeAttributes(nn.Module):

@@ -40,7 +40,7 @@ class LearnedOptimizer(nn.Module):
         second_order: Differentiate J through ∇_t, too.
 
     Raises:
-        ValueError: If `steps` or `unroll` is below 1.
+        ValueError: If `steps` or `unroll` is not a whole number from 1 on, `scale` not finite, or `clip` not above 0.
     """
 
     def __init__(
@@ -49,8 +49,12 @@ class LearnedOptimizer(nn.Module):
         second_order: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
-        if steps < 1 or unroll < 1:
-            raise ValueError(f"steps={steps}, unroll={unroll}: give at least 1 of each")
+        if not all(n >= 1 and n % 1 == 0 for n in (steps, unroll)):
+            raise ValueError(f"{steps=}, {unroll=}: give whole numbers, at least 1 of each")
+        if not (math.isfinite(scale) and clip > 0):
+            raise ValueError(
+                f"{scale=}, {clip=}: give a finite scale, and a clip above 0 (inf: none)"
+            )
         self.f, self.mean, self.steps, self.unroll, self.scale = f, mean, steps, unroll, scale
         self.clip, self.second_order = clip, second_order
         self.m = nn.LSTM(2, hidden, num_layers=2)
@@ -76,6 +80,8 @@ class LearnedOptimizer(nn.Module):
 
     def minimise(self, theta: Tensor, *problem: Tensor, steps: int = 100) -> tuple[Tensor, Tensor]:
         """From θ_0 `[B, P]`: all f(θ_t) `[steps + 1, B]`, t = 0 first, and θ `[B, P]` at the end."""
+        if not (steps >= 0 and steps % 1 == 0):
+            raise ValueError(f"{steps=}: give a whole number, 0 or more")
         seen, state = [], None
         with torch.no_grad():
             for _ in range(steps):
@@ -100,7 +106,10 @@ class LearnedOptimizer(nn.Module):
         return self.scale * self.g(h).view_as(gradient), state
 
     def optimizer(self, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """What was learned, as an optimizer for any loop: `zero_grad`, `backward`, `step`."""
+        """What was learned, as an optimizer for any loop: `zero_grad`, `backward`, `step`.
+
+        Its `lr` is a factor on every step, 1 as the rule was trained; schedulers work on it as on any other.
+        """
         return Learned(params, self)
 
 

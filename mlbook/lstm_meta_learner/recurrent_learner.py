@@ -1,7 +1,5 @@
 """Recurrent networks that learn. Hochreiter et al., ICANN 2001; Duan et al., 2016, and Wang et al., 2016 (RL²)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +18,7 @@ class RecurrentLearner(nn.Module):
         p_t = U h_t                      U, like W and v below, with a bias
         J   = mean over t of L(p_t, y_t)
 
-    Across tasks the weights change, by gradient descent on J; within a task only h does, from 0.
+    Across tasks the weights change, by gradient descent on J; within a task only h does (with the LSTM's c), from 0.
 
     Args:
         inputs, outputs: Numbers in x; numbers in y, or classes.
@@ -47,18 +45,25 @@ class RecurrentLearner(nn.Module):
         """
         y = self.told(support_y)
         _, state = self.read(support_x, F.pad(y, (0, 0, 1, -1)))
+        last = y[:, -1:].clone()  # whatever the caller does with his
 
         def learner(query_x: Tensor) -> Tensor:
             t, q = query_x.shape[:2]
+            if t != len(last):
+                raise ValueError(f"{t} tasks are asked, but {len(last)} were learned")
+            if q == 0:
+                return query_x.new_zeros(t, 0, self.outputs)
             many = tuple(s.repeat_interleave(q, 1) for s in state)
-            last = y[:, -1:].repeat_interleave(q, 0)
-            return self.read(query_x.flatten(0, 1)[:, None], last, many)[0].view(t, q, -1)
+            x = query_x.flatten(0, 1)[:, None]
+            return self.read(x, last.repeat_interleave(q, 0), many)[0].view(t, q, -1)
 
         return learner
 
     def loss(self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> Tensor:  # fmt: skip
         """J, a scalar, over support and query read as one sequence, in the order given."""
         x, y = torch.cat([support_x, query_x], 1), torch.cat([support_y, query_y], 1)
+        if self.each_loss is (F.cross_entropy if y.is_floating_point() else F.mse_loss):
+            raise ValueError("give loss=F.cross_entropy for labels and F.mse_loss for numbers")
         p = self.sequence(x, y)
         if not y.is_floating_point():
             self.metrics["accuracy"] = (p.detach().argmax(-1) == y).float().mean()
@@ -91,8 +96,9 @@ class RecurrentAgent(nn.Module):
         J            = -mean over t of log π(a_t) A_t  + β_V mean (A_t + [V_t] - V_t)²  - β_H mean H(π_t)
 
     with a bracket for what counts as a number, and V = 0 after the last step. A is the generalised
-    advantage of Schulman et al. (2016); Duan et al. (arXiv:1611.02779) use a GRU and TRPO, Wang et al.
-    (arXiv:1611.05763) the advantage actor-critic and t as a further input. The state is carried across
+    advantage of Schulman et al. (2016); Duan et al. (arXiv:1611.02779) use a GRU, whose state is h alone,
+    and TRPO, Wang et al. (arXiv:1611.05763) an LSTM, as here, with the advantage actor-critic and t as a
+    further input; λ, β_V and β_H are our choice. The state, h with c, is carried across
     the episodes of a task, d telling where one ends, and starts at 0 in a new task. `reset` is called
     once: what has several episodes begins the next one by itself.
 

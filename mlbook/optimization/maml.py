@@ -1,8 +1,7 @@
 """Model-Agnostic Meta-Learning. Finn, Abbeel & Levine, ICML 2017, arXiv:1703.03400."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 import torch.nn.functional as F
@@ -18,102 +17,103 @@ class MAML(nn.Module):
         θ_i  = θ - α ∇_θ L(f_θ, S_i)             the inner loop, `steps` times      (section 2.2)
         J(θ) = mean over i of L(f_{θ_i}, Q_i)    what the outer loop minimises      (algorithm 2)
 
-    ∇J passes through the inner gradient and so contains second derivatives of L. First-order MAML
-    takes the inner gradient for a constant: what is left is the gradient at θ_i (section 5.2).
+    ∇J passes through the inner gradient and so contains second derivatives of L. First-order MAML takes the inner
+    gradient for a constant: what is left is the gradient at θ_i (section 5.2). Frozen parameters stay as they are.
 
     Args:
-        net: f, any network from `[B, *x]` to `[B, N]`. Batch norm must use the batch at hand.
-        inner_lr: α. The authors' code sums L over classes: their 0.4 is 2.0 here, at 5 ways.
+        net: f, any network from `[B, *x]` to `[B, N]` that keeps no state. Batch norm must use the batch at hand.
+        inner_lr: α, 0 or more. The authors' code sums L over classes: their 0.4 is 2.0 here, at 5 ways.
         steps: Of the inner loop in training; 1 or more.
         first_order: Leave out the second derivatives.
         loss: L, from scores and labels (predictions and targets) to the mean over examples.
-        vectorize: Run f on all tasks at once, with `vmap`, or task by task; both give the same.
-            None: at once, except convolutions on a CPU, where that is slower.
-
-    Raises:
-        ValueError: If `steps` is below 1, or `net` keeps running statistics.
+        vectorize: Tasks all at once, where `vmap` can, or one by one. None: the latter for convolutions on a CPU.
     """
 
-    def __init__(
-        self, net: nn.Module, inner_lr: float = 0.4, steps: int = 1, first_order: bool = False,
+    def __init__(self, net: nn.Module, inner_lr: float = 0.4, steps: int = 1, first_order: bool = False,
         loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy, vectorize: bool | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if steps < 1:
-            raise ValueError(f"steps={steps}: the inner loop needs at least 1")
-        for name, module in net.named_modules():
-            if getattr(module, "running_mean", None) is not None:  # it would mix the tasks
-                raise ValueError(f"{name} keeps running statistics: set track_running_stats=False")
+        if not (steps >= 1 and steps % 1 == 0 and 0 <= inner_lr < float("inf")):
+            raise ValueError(f"{steps=}, {inner_lr=}: give 1 step or more, and a rate of 0 or more")
+        for k, m in net.named_modules():
+            if getattr(m, "running_mean", None) is not None:  # it would mix the tasks
+                raise ValueError(f"{k} keeps running statistics: torch.func.replace_all_batch_norm_modules_(net)"
+                                 " takes them away, or build it with track_running_stats=False")  # fmt: skip
         self.net, self.inner_lr, self.steps, self.first_order = net, inner_lr, steps, first_order
         self.inner_loss, self.vectorize = loss, vectorize
         self.metrics: dict[str, Tensor] = {}  # what a progress bar may show beside the loss
 
-    def adapt(
-        self, support_x: Tensor, support_y: Tensor, steps: int | None = None, transductive: bool = True
+    def adapt(self, support_x: Tensor, support_y: Tensor, steps: int | None = None, transductive: bool = True
     ) -> Callable[[Tensor], Tensor]:  # fmt: skip
-        """Take the steps of the inner loop on T tasks, each from θ.
+        """Take the inner loop's steps on T tasks; the learner goes from `query_x [T, Q, *x]` to scores `[T, Q, N]`.
 
         Args:
             support_x: `[T, S, *x]`.
             support_y: `[T, S]`, labels 0..N-1, or targets `[T, S, *y]`.
-            steps: 0 or more; None is as many as in training.
-            transductive: Batch norm sees all queries of a task together, as in the paper; if not,
-                each query alone with the support set.
-
-        Returns:
-            The learner, from `query_x [T, Q, *x]` to scores `[T, Q, N]`.
-
-        Raises:
-            FloatingPointError: If a step leads to parameters that are not finite.
+            steps: 0 or more; None is as many as in training. One that diverges is a `FloatingPointError`.
+            transductive: Batch norm sees all queries of a call, as in the paper, so that it matters how many come
+                along. If not, each is answered in the company of the support set alone, as a single query always is.
         """
         theta = self.inner_loop(support_x, support_y, self.steps if steps is None else steps)
+        company = support_x.clone()  # whatever the caller does with his
+        return lambda query_x: self.ask(theta, company, query_x, transductive)
 
-        def alone(query_x: Tensor) -> Tensor:
-            each = (torch.cat([support_x, x[:, None]], 1) for x in query_x.unbind(1))
-            return torch.stack([self.f(theta, x)[:, -1] for x in each], 1)
+    def ask(self, theta: dict[str, Tensor], company: Tensor, x: Tensor, together: bool = True) -> Tensor:  # fmt: skip
+        """The scores of queries x, all `together` or each with its task's support set for company."""
+        if len(x) != len(company):
+            raise ValueError(f"{len(x)} tasks are asked, but {len(company)} were learned")
+        if together and x.shape[1] > 1:
+            return self.f(theta, x)
+        each = (self.f(theta, torch.cat([company, x_j], 1)) for x_j in torch.split(x, 1, 1))
+        return torch.cat([scores[:, company.shape[1] :] for scores in each], 1)
 
-        return (lambda query_x: self.f(theta, query_x)) if transductive else alone
-
-    def loss(
-        self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor
-    ) -> Tensor:
+    @torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)  # it has second derivatives
+    def loss(self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> Tensor:  # fmt: skip
         """J, a scalar, for queries with labels `query_y [T, Q]` or targets `[T, Q, *y]`."""
-        theta = self.inner_loop(support_x, support_y, self.steps, not self.first_order)
-        scores = self.f(theta, query_x)
+        theta = self.inner_loop(support_x, support_y, self.steps, train=True)
+        scores = self.ask(theta, support_x, query_x)
         if not query_y.is_floating_point():
             self.metrics["accuracy"] = (scores.argmax(-1) == query_y).float().mean()
         return self.each(self.inner_loss, scores, query_y).mean()
 
     @torch.enable_grad()  # also where `evaluate` has turned gradients off
-    def inner_loop(
-        self, x: Tensor, y: Tensor, steps: int, create_graph: bool = False
-    ) -> dict[str, Tensor]:
-        """Adapt to support sets x `[T, S, *x]`, y: all θ_i, by name `[T, *p]`."""
-        learned = {k: p for k, p in self.net.named_parameters() if p.requires_grad}
-        theta = {k: p.expand(len(x), *p.shape) for k, p in learned.items()}
+    def inner_loop(self, x: Tensor, y: Tensor, steps: int, train: bool = False) -> dict[str, Tensor]:  # fmt: skip
+        """Adapt to support sets x `[T, S, *x]`, y: all θ_i, by name `[T, *p]`; to `train`, with the graph of J."""
+        theta = {k: p.expand(len(x), *p.shape) for k, p in self.net.named_parameters() if p.requires_grad}  # fmt: skip
+        if not (theta and steps >= 0 and steps % 1 == 0):
+            raise ValueError(f"{steps=}, {len(theta)} parameters not frozen: give 0 or more, and 1")
+        if self.inner_loss is F.cross_entropy and y.is_floating_point():
+            raise ValueError("the targets are numbers, not labels: give loss=F.mse_loss")
         for s in range(1, steps + 1):
             scores = self.f(theta, x)
             if s == 1 and not y.is_floating_point():  # θ has learned nothing of these tasks
                 self.metrics["accuracy before"] = (scores.argmax(-1) == y).float().mean()
             loss = self.each(self.inner_loss, scores, y).sum()  # over tasks: each has its own θ_i
-            p = list(theta.values())
-            g = torch.autograd.grad(loss, p, create_graph=create_graph, materialize_grads=True)
+            p, graph = list(theta.values()), train and not self.first_order
+            g = torch.autograd.grad(loss, p, create_graph=graph, materialize_grads=True)
             theta = {k: p.add(g, alpha=-self.inner_lr) for k, p, g in zip(theta, p, g, strict=True)}
-            if not torch.stack([p.detach().sum() for p in theta.values()]).isfinite().all():
+            look = x.is_cpu or (s == steps and not train)  # training does not wait for a GPU
+            if look and not torch.stack([p.detach().sum() for p in theta.values()]).isfinite().all():  # fmt: skip
                 raise FloatingPointError(f"inner step {s} diverged: lower inner_lr={self.inner_lr}")
         return theta
 
     def f(self, theta: dict[str, Tensor], x: Tensor) -> Tensor:
         """The scores `[T, B, N]` of x `[T, B, *x]`, those of task i under θ_i."""
-        return self.each(
-            lambda x, *p: functional_call(self.net, dict(zip(theta, p, strict=True)), x), x, *theta.values()
-        )  # fmt: skip
+        b = {k: b.clone() for k, b in self.net.named_buffers()}
+
+        def g(x: Tensor, *p: Tensor) -> Tensor:
+            y = functional_call(self.net, b | dict(zip(theta, p, strict=True)), x)
+            if not isinstance(y, Tensor) or any(b[k]._version for k in b):
+                raise ValueError(f"{type(y).__name__}: return one tensor, and write into no buffer")
+            return y
+
+        return self.each(g, x, *theta.values())
 
     def each(self, g: Callable[..., Tensor], *tasks: Tensor) -> Tensor:
         """What g makes of every task's share of the tensors, stacked: `[T, ...]`."""
-        kernels = any(p.dim() > 2 for p in self.net.parameters())  # a convolution's, frozen or not
-        if self.vectorize or (self.vectorize is None and not (kernels and tasks[0].is_cpu)):
-            return vmap(g, randomness="different")(*tasks)
-        if len(tasks[0]) == 1:  # a view of it costs nothing, forward or back
-            return g(*(x.squeeze(0) for x in tasks)).unsqueeze(0)
+        slow = tasks[0].is_cpu and any(p.dim() > 2 for p in self.net.parameters())  # convolutions
+        alone = any(isinstance(m, nn.MultiheadAttention) for m in self.net.modules())  # no gradient
+        if not alone and (self.vectorize or (self.vectorize is None and not slow)):
+            with suppress(RuntimeError):  # what vmap cannot batch goes task by task
+                return vmap(g, randomness="different")(*tasks)
         return torch.stack([g(*task) for task in zip(*tasks, strict=True)])

@@ -1,11 +1,10 @@
 """On First-Order Meta-Learning Algorithms. Nichol, Achiam & Schulman, 2018, arXiv:1803.02999."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, autograd, nn
 from torch.func import functional_call, vmap
 
 
@@ -17,22 +16,16 @@ class Reptile(nn.Module):
         φ_i = U^k(φ)                            the inner loop
         φ  <- φ + ε mean over i of (φ_i - φ)    the outer loop; over one task, the serial version
 
-    That follows no gradient of a loss: `loss` is a surrogate with the gradient mean(φ - φ_i), which
-    `torch.optim.SGD` of rate ε turns into the step above. Reptile trains on the queries too.
+    `loss` is a surrogate: its gradient is mean(φ - φ_i), so that `torch.optim.SGD` of rate ε takes the step above.
 
     Args:
-        net: f_φ, any network from `[B, *x]` to `[B, N]`. Batch norm must use the batch at hand.
-        inner_lr: Of U.
+        net: f_φ, any network from `[B, *x]` to `[B, N]` that keeps no state. Batch norm must use the batch at hand.
+        inner_lr: Of U, 0 or more.
         steps: k in training; 1 or more.
-        batch: Examples in a mini-batch, taken in turn.
-        inner_optimizer: U, `"adam"` with β_1 = 0, as in the paper, or `"sgd"`. Adam's mean square v
-            of the gradients goes on from task to task in training; `adapt` finds and leaves it so.
+        batch: Examples, the queries too, in a mini-batch: in turn, where the authors shuffle; episodes come shuffled.
+        inner_optimizer: U, `"adam"` with β_1 = 0, as in the paper, its v going on from task to task, or `"sgd"`.
         loss: L, from scores and labels (predictions and targets) to the mean over examples.
-        vectorize: Tasks all at once, by `vmap`, or one by one. None: the latter for convolutions on a CPU.
-
-    Raises:
-        ValueError: If `steps` or `inner_optimizer` is none of these, or statistics are kept running.
-        FloatingPointError: When a step of U leads to parameters that are not finite.
+        vectorize: Tasks all at once, where `vmap` can, or one by one. None: the latter for convolutions on a CPU.
     """
 
     def __init__(
@@ -40,41 +33,38 @@ class Reptile(nn.Module):
         loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy, vectorize: bool | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if steps < 1 or inner_optimizer not in ("adam", "sgd"):
-            raise ValueError(f"{steps=}, {inner_optimizer=}: use 1 or more, and 'adam' or 'sgd'")
-        if any(k.endswith("running_mean") for k, _ in net.named_buffers()):
-            raise ValueError("the network keeps running statistics: set track_running_stats=False")
+        right = steps >= 1 and batch >= 1 and steps % 1 == batch % 1 == 0 <= inner_lr < float("inf")
+        if not right or inner_optimizer not in ("adam", "sgd"):
+            raise ValueError(f"{steps=}, {batch=}, {inner_lr=}, {inner_optimizer=}: out of range")
+        if any(getattr(m, "running_mean", None) is not None for m in net.modules()):
+            raise ValueError("there are running statistics: torch.func.replace_all_batch_norm_modules_(net)"
+                             " takes them away, or build it with track_running_stats=False")  # fmt: skip
         self.net, self.inner_lr, self.steps, self.batch = net, inner_lr, steps, batch
         self.adam, self.inner_loss, self.vectorize = inner_optimizer == "adam", loss, vectorize
         self.metrics: dict[str, Tensor] = {}  # what a progress bar may show beside the loss
         self.register_buffer("t", torch.zeros(()))  # Adam's steps so far; then its v, by parameter
         self.v = {k: f"v_{k}".replace(".", "_") for k, _ in net.named_parameters()}
         for k, p in net.named_parameters():
+            while self.v[k] in self._buffers:  # of a name that differs in its dots alone
+                self.v[k] += "_"
             self.register_buffer(self.v[k], torch.zeros_like(p))
 
     def adapt(
         self, support_x: Tensor, support_y: Tensor, steps: int | None = None, transductive: bool = True
     ) -> Callable[[Tensor], Tensor]:  # fmt: skip
-        """Train on the support sets of T tasks, each from φ; the learner returns scores `[T, Q, N]`.
+        """Train on T support sets `[T, S, *x]`, `[T, S]` or `[T, S, *y]`; the learner returns scores `[T, Q, N]`.
 
-        Args:
-            support_x: `[T, S, *x]`.
-            support_y: `[T, S]`, labels 0..N-1, or targets `[T, S, *y]`.
-            steps: 0 or more; None is as many as in training, the paper takes 50.
-            transductive: Batch norm sees a task's queries together; if not, each with the support set.
+        The paper takes 50 steps; 0 are none. If `transductive`, batch norm sees all queries of a call, and it matters
+        how many come along; if not, each is answered in the company of the support set alone, as one query always is.
         """
         phi, *_ = self.inner_loop(support_x, support_y, self.steps if steps is None else steps)
-
-        def alone(query_x: Tensor) -> Tensor:
-            each = (torch.cat([support_x, x[:, None]], 1) for x in query_x.unbind(1))
-            return torch.stack([self.f(phi, x)[:, -1] for x in each], 1)
-
-        return (lambda query_x: self.f(phi, query_x)) if transductive else alone
+        company = support_x.clone()  # whatever the caller does with his
+        return lambda x: self.f(phi, x, None if transductive and x.shape[1] > 1 else company)
 
     def loss(self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> Tensor:  # fmt: skip
         """The surrogate: its value is L on the last mini-batch, its gradient mean(φ - φ_i)."""
         x, y = torch.cat([support_x, query_x], 1), torch.cat([support_y, query_y], 1)
-        phi, v, last = self.inner_loop(x, y, self.steps)
+        phi, v, last = self.inner_loop(x, y, self.steps, train=True)
         if self.training and self.adam:
             self.get_buffer("t").add_(self.steps)
             for k in v:
@@ -84,36 +74,46 @@ class Reptile(nn.Module):
         return last
 
     @torch.enable_grad()  # also where `evaluate` has turned gradients off
-    def inner_loop(
-        self, x: Tensor, y: Tensor, steps: int
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    def inner_loop(self, x: Tensor, y: Tensor, steps: int, train: bool = False
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:  # fmt: skip
         """U^steps on x, y: all φ_i and Adam's v, by name `[T, *p]`, and L on the last mini-batch."""
+        before = [b._version for b in self.net.buffers()]
         learned = {k: p.detach() for k, p in self.net.named_parameters() if p.requires_grad}
+        labels = self.inner_loss is not nn.functional.cross_entropy or not y.is_floating_point()
+        if not (labels and learned and steps >= 0 and steps % 1 == 0):
+            raise ValueError(f"{steps=}, {len(learned)} not frozen, {y.dtype}: 0 on, 1 on, loss=mse_loss")  # fmt: skip
         phi = {k: p.expand(len(x), *p.shape) for k, p in learned.items()}
-        v, loss = {k: self.get_buffer(self.v[k]) for k in phi}, x.new_zeros(())
-        t, size = float(self.get_buffer("t")), min(self.batch, x.shape[1])
+        v, loss, t = {k: self.get_buffer(self.v[k]) for k in phi}, x.new_zeros(()), self.get_buffer("t")  # fmt: skip
+        t, size = t if t.device.type == "mps" else t.double(), min(self.batch, x.shape[1])
         for s in range(1, steps + 1):
             i = torch.arange((s - 1) * size, s * size, device=x.device) % x.shape[1]
             scores = self.f({k: p.requires_grad_() for k, p in phi.items()}, x[:, i])
             loss = vmap(self.inner_loss)(scores, y[:, i]).sum()  # over tasks: each has its own φ_i
-            g = torch.autograd.grad(loss, list(phi.values()), materialize_grads=True)
-            u = dict(zip(phi, g, strict=True))
+            u = dict(zip(phi, autograd.grad(loss, [*phi.values()], materialize_grads=True), strict=True))  # fmt: skip
             if self.adam:
                 v = {k: 0.999 * v[k] + 0.001 * u[k].square() for k in v}
                 u = {k: u[k] / ((v[k] / (1 - 0.999 ** (t + s))).sqrt() + 1e-8) for k in v}
             phi = {k: (p - self.inner_lr * u[k]).detach() for k, p in phi.items()}
-            if not torch.stack([p.sum() for p in phi.values()]).isfinite().all():
+            look = x.is_cpu or (s == steps and not train)  # training does not wait for a GPU
+            if look and not torch.stack([p.sum() for p in phi.values()]).isfinite().all():
                 raise FloatingPointError(f"inner step {s} diverged: lower inner_lr={self.inner_lr}")
             if not y.is_floating_point():  # before the step: on new examples, in the first round
                 name = "accuracy before" if s == 1 else "accuracy"
                 self.metrics[name] = (scores.argmax(-1) == y[:, i]).float().mean()
+        if [b._version for b in self.net.buffers()] != before:
+            raise ValueError("the network writes into its buffers: it must not, or tasks would mix")
         return phi, v, loss.detach() / len(x)
 
-    def f(self, phi: dict[str, Tensor], x: Tensor) -> Tensor:
-        """The scores `[T, B, N]` of x `[T, B, *x]`, those of task i under φ_i."""
-        kernels = any(p.dim() > 2 for p in self.net.parameters())  # a convolution's, frozen or not
-        if self.vectorize or (self.vectorize is None and not (kernels and x.is_cpu)):
-            return vmap(functional_call, (None, 0, 0), randomness="different")(self.net, phi, x)  # type: ignore[no-any-return]
-        p = {k: p.unbind() for k, p in phi.items()}
-        each = [functional_call(self.net, {k: p[k][i] for k in p}, x_i) for i, x_i in enumerate(x)]
-        return torch.stack(each)
+    def f(self, phi: dict[str, Tensor], x: Tensor, company: Tensor | None = None) -> Tensor:
+        """The scores `[T, B, N]` of x `[T, B, *x]`, those of task i under φ_i; each alone in the company given."""
+        if company is not None:
+            each = (self.f(phi, torch.cat([company, x_j], 1)) for x_j in torch.split(x, 1, 1))
+            return torch.cat([scores[:, company.shape[1] :] for scores in each], 1)
+        b = dict(self.net.named_buffers())
+        g = lambda x, *p: functional_call(self.net, b | dict(zip(phi, p, strict=True)), x)  # noqa: E731
+        slow = x.is_cpu and any(p.dim() > 2 for p in self.net.parameters())  # convolutions
+        alone = any(isinstance(m, nn.MultiheadAttention) for m in self.net.modules())  # no gradient
+        if not alone and (self.vectorize or (self.vectorize is None and not slow)):
+            with suppress(RuntimeError):  # what vmap cannot batch goes one by one
+                return vmap(g, randomness="different")(x, *phi.values())  # type: ignore[no-any-return]
+        return torch.stack([g(*task) for task in zip(x, *phi.values(), strict=True)])  # type: ignore[no-untyped-call]
