@@ -98,7 +98,7 @@ class RecurrentAgent(nn.Module):
     with a bracket for what counts as a number, and V = 0 after the last step. A is the generalised
     advantage of Schulman et al. (2016); Duan et al. (arXiv:1611.02779) use a GRU, whose state is h alone,
     and TRPO, Wang et al. (arXiv:1611.05763) an LSTM, as here, with the advantage actor-critic and t as a
-    further input; λ, β_V and β_H are our choice. The state, h with c, is carried across
+    further input; β_V and β_H are our choice. The state, h with c, is carried across
     the episodes of a task, d telling where one ends, and starts at 0 in a new task. `reset` is called
     once: what has several episodes begins the next one by itself.
 
