@@ -53,13 +53,13 @@ class ANIL(nn.Module):
         """
         w = self.inner_loop(self.f(support_x), support_y, self.steps if steps is None else steps)
         company = support_x.clone()  # whatever the caller does with his
-        return lambda query_x: self.h(w, self.embed(company, query_x, transductive))
+        return lambda query_x: self.ask(w, company, query_x, transductive)
 
     @torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)  # it has second derivatives
     def loss(self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor) -> Tensor:  # fmt: skip
         """J, a scalar, for queries with labels `query_y [T, Q]` or targets `[T, Q, *y]`."""
         w = self.inner_loop(self.f(support_x), support_y, self.steps, train=True)
-        scores = self.h(w, self.embed(support_x, query_x))
+        scores = self.ask(w, support_x, query_x)
         if not query_y.is_floating_point():
             self.metrics["accuracy"] = (scores.argmax(-1) == query_y).float().mean()
         return self.each(self.inner_loss, scores, query_y).mean()
@@ -89,14 +89,14 @@ class ANIL(nn.Module):
         """The scores `[T, B, N]` of embeddings z `[T, B, D]`, those of task i under w_i."""
         return self.each(lambda z, *p: call(self.head, dict(zip(w, p, strict=True)), z), z, *w.values())  # fmt: skip
 
-    def embed(self, company: Tensor, x: Tensor, together: bool = True) -> Tensor:
-        """The embeddings of queries x, all `together` or each with its task's support set for company."""
+    def ask(self, w: dict[str, Tensor], company: Tensor, x: Tensor, together: bool = True) -> Tensor:  # fmt: skip
+        """The scores of queries x, all `together` or each with its task's support set for company."""
         if len(x) != len(company):
             raise ValueError(f"{len(x)} tasks are asked, but {len(company)} were learned")
         if together and x.shape[1] > 1:
-            return self.f(x)
-        each = (self.f(torch.cat([company, x_j], 1)) for x_j in torch.split(x, 1, 1))
-        return torch.cat([z[:, company.shape[1] :] for z in each], 1)
+            return self.h(w, self.f(x))
+        each = (self.h(w, self.f(torch.cat([company, x_j], 1))) for x_j in torch.split(x, 1, 1))
+        return torch.cat([scores[:, company.shape[1] :] for scores in each], 1)
 
     def f(self, x: Tensor) -> Tensor:
         """The embeddings `[T, B, D]` of x `[T, B, *x]`, task by task: batch norm keeps them apart."""

@@ -106,7 +106,7 @@ class Reptile(nn.Module):
 
     def f(self, phi: dict[str, Tensor], x: Tensor, company: Tensor | None = None) -> Tensor:
         """The scores `[T, B, N]` of x `[T, B, *x]`, those of task i under φ_i; each alone in the company given."""
-        if company is not None:
+        if company is not None and len(company) == len(x):  # or else `vmap` or `zip` name the fault
             each = (self.f(phi, torch.cat([company, x_j], 1)) for x_j in torch.split(x, 1, 1))
             return torch.cat([scores[:, company.shape[1] :] for scores in each], 1)
         b = dict(self.net.named_buffers())

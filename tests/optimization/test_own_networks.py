@@ -353,7 +353,7 @@ def test_a_copy_of_a_trained_model_answers_alike(method: str) -> None:
     torch.testing.assert_close(again.adapt(sx, sy)(qx), model.adapt(sx, sy)(qx), atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("make", [MAML, MetaSGD, Reptile])
+@pytest.mark.parametrize("make", [MAML, MetaSGD])
 def test_a_loss_that_vmap_cannot_batch_goes_task_by_task(make: Make) -> None:
     def hinge(scores: Tensor, y: Tensor) -> Tensor:
         wrong = scores[scores.argmax(-1) != y]  # how many these are is known to the data alone
