@@ -349,3 +349,19 @@ def test_fine_tuning_needs_both_or_none() -> None:
     for arguments in ({"dim": 5}, {"classes": 7}):
         with pytest.raises(ValueError, match="give both"):
             FineTuning(nn.Identity(), **arguments)
+
+
+def test_ridge_attributes_name_what_is_wrong_and_keep_what_they_were_told() -> None:
+    x, v = ridge_task()
+    model = RidgeAttributes(1e-3).solve(x, v)
+    candidates, query = torch.stack([v[:4], v[4:8]]), x[:6].view(2, 3, 1, 3, 4)
+    for labels in ([[0, 1, 2, 2]] * 2, [[0, 1, 2, 4]] * 2, [[0, 1, 2]] * 2):
+        with pytest.raises(ValueError):
+            model.adapt(candidates, torch.tensor(labels))
+    learner = model.adapt(candidates)
+    with pytest.raises(ValueError, match="queries of 1 tasks for a learner of 2"):
+        learner(query[:1])
+    before = learner(query)
+    candidates += 1
+    assert torch.equal(learner(query), before)
+    assert learner(query[:, :0]).shape == (2, 0, 4)

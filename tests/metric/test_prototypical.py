@@ -145,3 +145,29 @@ def test_mistakes_are_named() -> None:
     sy = torch.where(sy == 1, 0, sy)
     with pytest.raises(ValueError, match="class 1 of task 0 has no support"):
         network().adapt(sx, sy)
+
+
+@pytest.mark.parametrize("distance", ["squared", "euclidean", "cosine"])
+def test_the_scale_multiplies_every_distance(distance: str) -> None:
+    sx, sy, qx, qy = task()
+    one, three = network(distance), network(distance)
+    three.scale = PrototypicalNetwork(three.embed, distance, scale=3.0).scale
+    logits = one.adapt(sx, sy)(qx)
+    assert torch.allclose(three.adapt(sx, sy)(qx), 3 * logits, atol=1e-12, rtol=0)
+    picked = (3 * logits).log_softmax(-1).gather(-1, qy[..., None])
+    assert three.loss(sx, sy, qx, qy).item() == pytest.approx(-picked.mean().item(), abs=1e-12)
+
+
+def test_the_slope_of_a_distance_of_nothing_is_not_nan() -> None:
+    model = PrototypicalNetwork(nn.Linear(5, 5, bias=False), "euclidean").double()
+    sx, sy, _, _ = task(shots=1)
+    model.loss(sx, sy, sx, sy).backward()  # every query is a prototype
+    assert model.embed.weight.grad.isfinite().all()
+
+
+def test_numbers_above_n_change_no_prototype() -> None:
+    """Where the number of classes is not read, that of the examples stands for it: rows of zeros follow."""
+    model, (sx, sy, _, _) = network(), task(shots=3)
+    z = model.f(sx)
+    c, more = model.prototypes(z, sy), model.prototypes(z, sy, 9)
+    assert c.shape == (2, 3, 4) and torch.equal(more[:, :3], c) and not more[:, 3:].any()

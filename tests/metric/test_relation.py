@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import numpy as np
 import oracles
@@ -327,3 +328,33 @@ def test_a_class_without_support_is_named() -> None:
     sy[1] = torch.where(sy[1] == 1, 0, sy[1])
     with pytest.raises(ValueError, match="class 1 of task 1 has no support"):
         network().adapt(sx, sy)
+
+
+def test_maps_need_not_be_square() -> None:
+    torch.manual_seed(0)
+    g = RelationModule(2, (4, 12), hidden=3)
+    assert [m.in_features for m in g.rest if isinstance(m, nn.Linear)] == [2 * 1 * 3, 3]
+    s, q = torch.rand(2, 3, 2, 4, 12), torch.rand(2, 5, 2, 4, 12)
+    assert g.eval()(s, q).shape == (2, 5, 3)
+    with pytest.raises(ValueError, match=r"maps of 12x4: set size=\(12, 4\)"):
+        g(s.mT, q.mT)
+    square = RelationModule(2, (5, 5))  # 5, 6 and 7 come to the same after two poolings
+    assert square(torch.rand(1, 2, 2, 7, 6), torch.rand(1, 2, 2, 7, 6)).shape == (1, 2, 2)
+    model = RelationNetwork(Conv4(hidden=2, pools=2, flatten=False), RelationModule(2, (7, 14)))
+    x, y = torch.rand(1, 3, 1, 28, 56), torch.arange(3)[None]
+    model.loss(x, y, x, y).backward()
+
+
+def test_its_first_convolutions_start_as_one_of_twice_the_channels_would() -> None:
+    """Uniform up to 1 / sqrt(fan-in), of two times 16 channels: the bound of torch's own convolution."""
+    g = RelationModule(16)
+    for conv in (g.conv_s, g.conv_q):
+        bound = math.sqrt(6 / (1 + 3**2) / (16 * 9))
+        assert 0.99 * bound < conv.weight.abs().max() <= bound
+    assert bound / math.sqrt(1 / (32 * 9)) == pytest.approx(1.1, abs=0.01)
+
+
+def test_vectors_are_told_from_maps() -> None:
+    sx, sy, _, _ = task()
+    with pytest.raises(ValueError, match=r"not maps \[B, C, h, w\]; Conv4: flatten=False"):
+        RelationNetwork(nn.Flatten(), RelationModule()).adapt(sx, sy)

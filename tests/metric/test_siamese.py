@@ -234,3 +234,21 @@ def test_mistakes_are_named() -> None:
     sy = torch.where(sy == 1, 0, sy)
     with pytest.raises(ValueError, match="class 1 of task 0 has no support"):
         network().adapt(sx, sy)
+
+
+@pytest.mark.parametrize("dim", [1, 64])
+def test_it_starts_at_one_half_where_components_are_half_apart(dim: int) -> None:
+    model = SiameseNetwork(nn.Identity(), dim)
+    assert (model.alpha.weight == torch.tensor(-0.1)).all()
+    half = model.logits(torch.zeros(1, 1, dim), torch.full((1, 1, dim), 0.5))
+    assert half.sigmoid().item() == pytest.approx(0.5, abs=1e-6)
+
+
+def test_scores_of_a_class_without_examples_stand_apart() -> None:
+    """They are no number, and in the accuracy of a loss the least."""
+    model, (sx, sy, qx, _) = network(), task(shots=1)
+    member = torch.nn.functional.one_hot(sy, 5).bool()
+    scores = model.scores(model.logits(model.f(qx), model.f(sx)), member)
+    assert scores[..., 3:].isnan().all()
+    assert torch.equal(scores[..., :3], model.adapt(sx, sy)(qx))
+    assert (scores.nan_to_num(-torch.inf).argmax(-1) < 3).all()

@@ -161,3 +161,30 @@ def test_mistakes_are_named() -> None:
     model, (v, y, _, _) = network(), task(t=1)
     with pytest.raises(ValueError, match=r"every label of 0\.\.3 once"):
         model.adapt(v, torch.where(y == 1, 0, y))
+
+
+def test_other_mistakes_are_named() -> None:
+    model, (v, y, qx, qy) = network(), task()
+    with pytest.raises(ValueError, match=r"a single task is v\[None\], y\[None\]"):
+        model.adapt(v[0], y[0])
+    with pytest.raises(ValueError, match=r"v\[None\]"):
+        model.adapt(v, y[:, :3])
+    with pytest.raises(ValueError, match="queries of 1 tasks for a learner of 2"):
+        model.adapt(v, y)(qx[:1])
+    with pytest.raises(ValueError, match="no queries"):
+        model.loss(v, y, qx[:, :0], qy[:, :0])
+    with pytest.raises(ValueError, match="every label"):
+        model.loss(v, torch.zeros_like(y), qx, qy)
+    assert model.adapt(v, y)(qx[:, :0]).shape == (2, 0, 4)
+    assert torch.equal(model.adapt(v, y.int())(qx), model.adapt(v, y)(qx))
+    assert model.loss(v, y.int(), qx, qy.int()) == model.loss(v, y, qx, qy)
+    for part in ("embed", "describe"):
+        broken, net = network(), getattr(model, part)
+        setattr(broken, part, nn.Sequential(net, Pair()))
+        with pytest.raises(ValueError, match=f"{part} returns a tuple"):
+            broken.adapt(v, y)(qx)
+
+
+class Pair(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x

@@ -144,3 +144,12 @@ def test_a_class_without_support_is_named() -> None:
     for call in (lambda: network().adapt(sx, sy), lambda: network().loss(sx, sy, qx, qy)):
         with pytest.raises(ValueError, match="class 1 of task 1 has no support example"):
             call()
+
+
+def test_numbers_above_n_change_no_weights() -> None:
+    """Where the number of classes is not read, that of the examples stands for it: r is of the classes there are."""
+    model, (sx, sy, _, _) = network(), task(shots=3)
+    z = model.f(sx)
+    for few, many in zip(model.weights(z, sy), model.weights(z, sy, 9), strict=True):
+        many = many[:, :3] if few.shape[1] == 3 else many[..., :3]
+        torch.testing.assert_close(many, few, atol=1e-12, rtol=0)

@@ -199,3 +199,29 @@ def test_no_observation_is_an_error() -> None:
     for attention in (False, True):
         with pytest.raises(ValueError, match=r"\[2, 0, 2\] has no observation"):
             network(attention).adapt(sx[:, :0], sy[:, :0])(qx)
+
+
+@both
+def test_shapes_and_tasks_are_named(attention: bool) -> None:
+    model, (sx, sy, qx, _) = network(attention), batch()
+    for x, y in ((sx[0], sy[0]), (sx, sy[..., 0]), (sx, sy[:, :2])):
+        with pytest.raises(ValueError, match=r"a single task is x\[None\], y\[None\]"):
+            model.adapt(x, y)
+    with pytest.raises(ValueError, match="x_dim=1, y_dim=1: here x_dim=2, y_dim=1"):
+        model.adapt(sx[..., :1], sy)
+    learner = model.adapt(sx, sy)
+    for t in (1, 3):
+        with pytest.raises(ValueError, match=f"queries of {t} tasks for a learner of 2"):
+            learner(qx[:1].repeat(t, 1, 1))
+    assert learner(qx[:, :0]).shape == (2, 0, 1)
+
+
+@both
+def test_what_was_learned_stays_when_the_observations_are_written_over(attention: bool) -> None:
+    model, (sx, sy, qx, _) = network(attention), batch()
+    x, y = sx.clone(), sy.clone()
+    learner = model.adapt(x, y)
+    before = learner(qx)
+    x += 1
+    y += 1
+    assert torch.equal(learner(qx), before)
