@@ -49,7 +49,7 @@ def load(
     for value in (name,) if fallback is None else (name, fallback):
         known = isinstance(value, str) and (value in VERSIONS or value[:7] == "folder:" != value)
         if not known:
-            own = isinstance(value, (str, Path)) and is_folder(Path(value))
+            own = value and isinstance(value, (str, Path)) and is_folder(Path(value))
             hint = f"; for your own pictures load({f'folder:{value}'!r})" if own else ""
             raise ValueError(f"load({value!r}): use 'omniglot', 'glyphs' or 'folder:PATH'{hint}")
     if name.startswith("folder:"):

@@ -21,7 +21,7 @@ from mlbook.episodes import Dataset
 VERSION = 2  # part of the cached file's name: raise it when pictures are read in another way
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 RARER = {".apng", ".avif", ".dib", ".ico", ".jfif", ".jp2", ".jpe", ".mpo", ".tga"}
-RARER |= {".pbm", ".pgm", ".pnm", ".ppm"}
+RARER |= {".j2k", ".pcx", ".pbm", ".pfm", ".pgm", ".pnm", ".ppm", ".psd", ".qoi", ".sgi"}
 # Pillow does not read these by itself: named, so that nobody misses them later
 FOREIGN = {".heic", ".heif", ".hif", ".jxl", ".svg", ".arw", ".cr2", ".cr3", ".dng", ".nef"}
 # what systems leave behind, beside names that begin with a dot or, as open documents do, with ~$

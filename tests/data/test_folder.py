@@ -167,6 +167,7 @@ GREYS: dict[str, tuple[str, bytes | Image.Image]] = {
     "F to 1": ("tif", Image.fromarray((drawing() / 255).astype(np.float32))),
     "F to 255": ("tif", Image.fromarray(drawing().astype(np.float32))),
     "F to 65535": ("tif", Image.fromarray(DEEP.astype(np.float32))),
+    "F, PFM": ("pfm", Image.fromarray((drawing() / 255).astype(np.float32))),
     "F, 0 is white": ("tif", tiff((1 - drawing() / 255).astype(np.float32), white_is_zero=True)),
     "4 bits": ("png", png(np.rint(drawing()[..., None] / 17).astype(int), 4, 0)),
 }
@@ -193,6 +194,8 @@ COLOURS: dict[str, tuple[str, bytes | Image.Image]] = {
     "RGB, AVIF": ("avif", saved(RGB, "AVIF", quality=100, subsampling="4:4:4")),
     "RGB, JPEG 2000": ("jp2", RGB),
     "RGB, TGA": ("tga", RGB),
+    "RGB, PCX": ("pcx", RGB),
+    "RGB, SGI": ("sgi", RGB),
     "RGBA": ("png", with_alpha(RGB, "RGBA")),
     "RGBX": ("tif", RGB.convert("RGBX")),
     "CMYK, TIFF": ("tif", RGB.convert("CMYK")),

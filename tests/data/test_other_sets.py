@@ -90,6 +90,22 @@ def test_unknown_names_are_refused() -> None:
         load("mnist")
 
 
+@pytest.mark.parametrize(
+    "name", [Path("glyphs"), None, 3, b"glyphs", "Omniglot", "", "folder:", []]
+)
+def test_what_names_no_set_is_refused(name: object) -> None:
+    for arguments in ((name,), ("omniglot", name)) if name is not None else ((name,),):
+        with pytest.raises(ValueError, match=r"load\(.*\): use 'omniglot', 'glyphs' or") as caught:
+            load(*arguments)  # type: ignore[arg-type]
+        assert repr(name) in str(caught.value)
+
+
+def test_a_folder_without_its_prefix_is_told_so(tmp_path: Path) -> None:
+    for name in (tmp_path, str(tmp_path)):
+        with pytest.raises(ValueError, match=r"for your own pictures load\('folder:.+'\)"):
+            load(name)  # type: ignore[arg-type]
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "x" / "file"
     with files.atomic(path) as temporary:
