@@ -91,6 +91,11 @@ def fit(
     the same arguments ends with the same weights, to the bit. Elsewhere sums are rounded in another
     order, and training amplifies that.
 
+    The model is left in `eval()`, ready to answer. A part of it that comes in `eval()`, such as a
+    frozen backbone with batch norm, stays so in training, also when `fit` is called again; a model
+    that comes in `eval()` altogether is trained altogether. After an error, or Ctrl-C, modes are as
+    they were found; rates and random state are put back on every way out.
+
     Args:
         model: A meta-learner; `model.loss(*batch)` is a scalar. What it puts into `model.metrics`
             is recorded too.
@@ -108,7 +113,9 @@ def fit(
             same gradient where each task has batch statistics of its own (MAML, ANIL, Meta-SGD);
             embedding methods normalise by the slice, and Reptile's Adam goes from slice to slice.
         checkpoint: A file, `"runs/proto.safetensors"` say: written every `checkpoint_every` steps
-            and at the end, resumed from if it exists.
+            and at the end, resumed from if it exists. What must be the same then is compared: the
+            model's parts, the optimizer with its settings, `seed`, and `tasks` by their
+            `fingerprint`. A schedule, `tasks_per_backward` and the number of processes are not.
         checkpoint_every: Steps between checkpoints.
         fabric: A launched `lightning.fabric.Fabric`: each process takes its share of the tasks of
             every batch.
@@ -119,9 +126,12 @@ def fit(
         The history of losses, accuracies and validations.
 
     Raises:
-        ValueError: If a number is out of range, the first batch is malformed, or the checkpoint is
-            of another run.
-        FloatingPointError: If the loss of a step is NaN or infinite. The last checkpoint is kept.
+        ValueError: If an argument cannot be used, nothing can be learned, a batch is malformed, or the
+            checkpoint is damaged, of another run, or in use by one. On a GPU a batch is found to be
+            malformed up to 25 steps later.
+        FloatingPointError: If the loss of a step, or a batch, is NaN or infinite. The last checkpoint
+            is kept.
+        OSError: If a checkpoint cannot be written any more. The last one is kept.
     """
     steps = whole("steps", steps, least=1)
     seed = whole("seed", seed)

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import NAMESPACE_URL, uuid5
 
 import torch
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mlbook.evaluate import Result
-    from mlbook.fit import History
+
+
+class _Record(Protocol):
+    """What `history` draws: `fit` returns one."""
+
+    metrics: dict[str, list[float]]
+    validation: list[tuple[int, float, float]]
+
 
 # Okabe & Ito's colours, told apart by colour-blind readers, in print, and with lightness inverted
 # for dark pages.
@@ -196,16 +203,16 @@ def show_episode(episode: Episode, task: int = 0, columns: int | None = None) ->
     return figure
 
 
-def history(record: History) -> Figure:
+def history(record: _Record) -> Figure:
     """Draw loss and accuracy over the steps of a training run, smoothed, with the validations as dots.
 
     Where a method reports its accuracy before adapting, that is drawn too.
     """
     import matplotlib.pyplot as plt
 
-    curves = [("loss", record.loss)]
-    if record.accuracy:
-        curves.append(("accuracy", record.accuracy))
+    curves = [("loss", record.metrics.get("loss", []))]
+    if accuracy := record.metrics.get("accuracy"):
+        curves.append(("accuracy", accuracy))
     figure, axes = plt.subplots(1, len(curves), figsize=(7, 2.8), squeeze=False)
     for ax, (name, values) in zip(axes[0], curves, strict=True):
         y = torch.tensor(values, dtype=torch.float64)

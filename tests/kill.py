@@ -100,10 +100,12 @@ def killed(method: str, kills: int, r: random.Random, steps: int) -> list[str]:
         began = time.monotonic()
         ended(start(method, whole, steps), math.inf)
         right, seconds = end_of(whole), time.monotonic() - began
-        while not (ends and hit == kills and not path.exists()):
+        finished = False
+        while hit < kills or not finished:
             # so that some 20 kills fall into one run; the last one is left alone
             within = r.uniform(0, seconds / 10) if hit < kills else math.inf
-            if ended(start(method, path, steps), within):
+            finished = ended(start(method, path, steps), within)
+            if finished:
                 ends += 1
                 if not path.exists() or end_of(path) != right:
                     wrong.append(f"{method}: another end")

@@ -187,10 +187,18 @@ def test_kill_9_at_any_moment_loses_nothing(tmp_path: Path) -> None:
         steps_seen.add(read_tensors(path)[1]["step"])  # whole and readable, whenever it was killed
     assert len(steps_seen) == 3, "every stage went on from where the one before had come to"
     assert start(path.name).communicate()[0].strip() == expected
-    assert {p.name for p in tmp_path.iterdir() if not p.name.endswith(".part")} == {
-        "whole.safetensors",
-        path.name,
-    }
+    assert {p.name for p in tmp_path.iterdir()} == {"whole.safetensors", path.name}
+
+
+@pytest.mark.slow
+def test_runs_killed_at_random_moments_end_as_if_left_alone() -> None:
+    """A few of what `python tests/kill.py --kills 100` does."""
+    root = Path(__file__).parent.parent
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "tests/kill.py", "--kills", "6", "--steps", "30"]
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 kills: all ends to the bit, 0 files left over" in done.stdout
 
 
 def test_nan_stops_names_the_step_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
@@ -748,3 +756,52 @@ def test_two_processes_equal_one(tmp_path: Path, slices: int) -> None:
         assert done.returncode == 0, done.stderr
         numbers[devices] = [float(v) for v in out.read_text().split()]
     assert numbers[2] == pytest.approx(numbers[0], rel=1e-9, abs=1e-12)
+
+
+LAUNCHERS = {
+    "python": [sys.executable],
+    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"],
+    "fabric run": [str(Path(sys.executable).with_name("fabric")), "run", "--accelerator", "cpu", "--devices", "2"],
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_the_pages_program_gives_the_same_in_two_processes_however_it_is_launched(
+    tmp_path: Path, launcher: str
+) -> None:
+    pytest.importorskip("lightning_fabric")
+    root = Path(__file__).parent.parent
+    page = (
+        (root / "book" / "api.md").read_text(encoding="utf-8").partition("Training in several")[2]
+    )
+    program = page.partition("```python\n")[2].partition("```")[0].replace("steps=100", "steps=5")
+    commands = page.partition("```bash\n")[2].partition("```")[0]
+    assert f"{launcher} " in commands and commands.count("train.py") == len(LAUNCHERS)
+    (tmp_path / "train.py").write_text(program)
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*LAUNCHERS[launcher], "train.py"], env=environment, cwd=tmp_path,
+                              capture_output=True, text=True, timeout=280)  # fmt: skip
+
+    done = run()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 processes, loss") == 1
+    checkpoint = tmp_path / "runs" / "sine.safetensors"
+    torch.manual_seed(0)
+    alone = MAML(MLP(1, 40, 40, 1), inner_lr=0.01, loss=F.mse_loss)
+    fit(alone, sinusoids(tasks=4), 5, device="cpu", progress=False)
+    for name, value in alone.state_dict().items():
+        assert torch.allclose(read_tensors(checkpoint)[0][f"model.{name}"], value, atol=1e-6), name
+    assert [p.name for p in checkpoint.parent.iterdir()] == [checkpoint.name]
+
+    if launcher != "python":
+        return
+    # a refusal is the first process's, and every process's
+    (tmp_path / "train.py").write_text(
+        program.replace("sinusoids(tasks=4)", "sinusoids(5, tasks=4)")
+    )
+    done = run()
+    assert done.returncode != 0
+    assert "belongs to a run with tasks=" in done.stderr
