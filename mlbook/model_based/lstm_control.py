@@ -51,7 +51,7 @@ class LSTMControl(nn.Module):
             raise ValueError(f"support {got}: may not be empty; a single task is x[None], y[None]")
         if wrong := {*support_y.flatten().tolist()} - {*range(self.ways)}:
             raise ValueError(
-                f"label {max(wrong)}: not in 0..N-1 with ways={self.ways}; set ways, or relabel"
+                f"label {max(wrong)}: not in 0..N-1 with ways={self.ways}; set ways={max(wrong) + 1}, or relabel"
             )
         y = F.one_hot(support_y.long(), self.ways)
         _, state = self.unroll(support_x, F.pad(y, (0, 0, 1, -1)))
