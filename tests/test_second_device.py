@@ -422,11 +422,7 @@ class Watched:
         return self.tasks[k]
 
 
-# TODO: empty this
-OPEN = [n for n in CASES if n.startswith(("maml", "meta_sgd", "anil", "reptile", "meta_lstm"))]
-
-
-@pytest.mark.parametrize("name", [n for n in CASES if n not in OPEN])
+@pytest.mark.parametrize("name", CASES)
 def test_a_step_of_fit_waits_for_nothing(name: str, device: torch.device) -> None:
     case, notes = CASES[name], dict[int, Counter[str]]()
     with waits(device) as seen:
