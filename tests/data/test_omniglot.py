@@ -349,7 +349,6 @@ SLOW: dict[str, Reply] = {
 
 @pytest.mark.parametrize("kind", SLOW)
 def test_a_slow_server_is_given_up(kind: str, tmp_path: Path) -> None:
-    before = time.monotonic()
     with (
         answering(SLOW[kind]) as (url, _),
         pytest.raises(
@@ -357,15 +356,15 @@ def test_a_slow_server_is_given_up(kind: str, tmp_path: Path) -> None:
         ),
     ):
         files.download(url, tmp_path / "x.zip", DIGEST, limit=10**6, patience=0.3)
-    assert time.monotonic() - before < 8, "long before the server is done"
+    # if it had waited for the end, it would say that the server broke off
 
 
 def test_a_server_that_is_fast_enough_may_take_long(tmp_path: Path) -> None:
     pieces = [
-        item for k in range(0, len(CONTENT), 32_000) for item in (CONTENT[k : k + 32_000], 0.04)
+        item for k in range(0, len(CONTENT), 32_000) for item in (CONTENT[k : k + 32_000], 0.15)
     ]
     with answering([reply(b"", length=len(CONTENT)), *pieces]) as (url, _):
-        files.download(url, tmp_path / "x.zip", DIGEST, limit=10**6, patience=0.2)
+        files.download(url, tmp_path / "x.zip", DIGEST, limit=10**6, patience=2)
     assert (tmp_path / "x.zip").read_bytes() == CONTENT
 
 
