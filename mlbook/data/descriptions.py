@@ -244,7 +244,7 @@ class ZeroShotTasks:
 
     @property
     def fingerprint(self) -> str:
-        """What the tasks depend on, in words: two sources of one fingerprint give the same."""
+        """What the tasks depend on, in words; two sources of one fingerprint give the same."""
         also = None if self.also is None else self.also.fingerprint
         digest = hashlib.blake2b(digest_size=8)
         for of_class in self._descriptions:
