@@ -56,7 +56,7 @@ class MANN(nn.Module):
         support's last label, on a copy of state and memory.
         """
         if support_x.shape[:2] != support_y.shape or {*support_y.flatten().tolist()} - {*range(self.ways)}:  # fmt: skip
-            raise ValueError(f"{support_y.max() + 1} ways, not {self.ways}; a single task is x[None], y[None]")
+            raise ValueError(f"{support_y.max()+1} > ways={self.ways}: a single task is x[None], y[None]")  # fmt: skip
         y = F.one_hot(support_y.long(), self.ways)
         _, state = self.unroll(support_x, F.pad(y, (0, 0, 1, -1)))
 
