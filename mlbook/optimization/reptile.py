@@ -35,10 +35,9 @@ class Reptile(nn.Module):
         super().__init__()
         right = steps >= 1 and batch >= 1 and steps % 1 == batch % 1 == 0 <= inner_lr < float("inf")
         if not right or inner_optimizer not in ("adam", "sgd"):
-            raise ValueError(f"{steps=}, {batch=}, {inner_lr=}, {inner_optimizer=}: out of range")
+            raise ValueError(f"{steps=}, {batch=}, {inner_lr=}, {inner_optimizer=}: 1 or more, adam/sgd")  # fmt: skip
         if any(getattr(m, "running_mean", None) is not None for m in net.modules()):
-            raise ValueError("there are running statistics: torch.func.replace_all_batch_norm_modules_(net)"
-                             " takes them away, or build it with track_running_stats=False")  # fmt: skip
+            raise ValueError("net keeps running statistics: build it with track_running_stats=False")  # fmt: skip
         self.net, self.inner_lr, self.steps, self.batch = net, inner_lr, steps, batch
         self.adam, self.inner_loss, self.vectorize = inner_optimizer == "adam", loss, vectorize
         self.metrics: dict[str, Tensor] = {}  # what a progress bar may show beside the loss
@@ -81,7 +80,8 @@ class Reptile(nn.Module):
         learned = {k: p.detach() for k, p in self.net.named_parameters() if p.requires_grad}
         labels = self.inner_loss is not nn.functional.cross_entropy or not y.is_floating_point()
         if not (labels and learned and steps >= 0 and steps % 1 == 0):
-            raise ValueError(f"{steps=}, {len(learned)} not frozen, {y.dtype}: 0 on, 1 on, loss=mse_loss")  # fmt: skip
+            raise ValueError(f"{steps=}: 0 or more? {len(learned)} parameters not frozen: 1 on? Targets {y.dtype}: "
+                             "if these are numbers, no labels, give loss=F.mse_loss")  # fmt: skip
         phi = {k: p.expand(len(x), *p.shape) for k, p in learned.items()}
         v, loss, t = {k: self.get_buffer(self.v[k]) for k in phi}, x.new_zeros(()), self.get_buffer("t")  # fmt: skip
         t, size = t if t.device.type == "mps" else t.double(), min(self.batch, x.shape[1])
