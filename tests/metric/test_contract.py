@@ -331,6 +331,10 @@ def test_all_in_double_precision(name: str) -> None:
     loss = value()
     assert loss.dtype == torch.float64
     assert model.adapt(*batch[:2])(batch[2]).dtype == torch.float64
+    if (
+        name == "meta network"
+    ):  # whose gradient takes those of the support as constants: its own tests
+        return
     weight = next(p for p in model.parameters() if p.dim() > 1)
     (g,) = torch.autograd.grad(loss, [weight])
     with torch.no_grad():
