@@ -32,7 +32,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
 .PHONY: help book site serve test test-fast lint format types unit notebooks-check site-check \
-        test-offline test-alone notebooks results benchmarks repository env env-test clean distclean
+        test-offline test-alone second-device notebooks results benchmarks repository env env-test clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' \
@@ -133,6 +133,10 @@ test-alone: env-test  ## two notebooks from an empty folder with the installed w
 	@place=$$(mktemp -d); trap 'rm -rf "$$place" build' EXIT; rm -rf build; \
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation --target "$$place" .; \
 	$(ONE_THREAD) PYTHONPATH=$$place $(PY) tools/notebooks.py --check --alone $(ALONE)
+
+# No GPU is needed to see devices mixed: a simulated one computes on the CPU and says so.
+second-device: env-test  ## every cell of the notebooks on a simulated GPU, training cut short (NOTEBOOKS=...)
+	@NOTEBOOKS="$(NOTEBOOKS)" $(ONE_THREAD) $(PY) -m pytest tests/second_device_notebooks.py -n $(WORKERS)
 
 # --- what takes longer -------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mlbook.checkpoint import Checkpoint, load, opened, random_state, set_random_state
-from mlbook.episodes import Episode, whole
+from mlbook.episodes import Episode, send, whole
 from mlbook.evaluate import Tasks, batch_of, evaluate
 from mlbook.mistakes import (
     explained,
@@ -299,7 +299,7 @@ class _Run:
         if first:
             refuse_default_loss(self.model, batch)
         self.stepper.zero_grad()
-        batch = [t[self.rank :: self.world].to(self.device) for t in batch]
+        batch = [send(t[self.rank :: self.world], self.device) for t in batch]
         count = len(batch[0])
         size = self.tasks_per_backward or count
         numbers: dict[str, Tensor] = {}
@@ -364,7 +364,9 @@ class _Run:
         exact = torch.float32 if self.device.type == "mps" else torch.float64
         unread, self.unread = self.unread, []
         # all at once: each question to a GPU is a wait
-        flat = iter(torch.stack([v.to(exact) for n in unread for v in n.values()]).tolist())
+        flat = iter(
+            torch.stack([v.to(self.device, exact) for n in unread for v in n.values()]).tolist()
+        )
         for k, names in enumerate(unread, start=step + 1 - len(unread)):
             numbers = {name: next(flat) for name in names}
             if numbers.pop(FAULTY, False):

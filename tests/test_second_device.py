@@ -431,6 +431,22 @@ def test_a_step_of_fit_waits_for_nothing(name: str, device: torch.device) -> Non
     assert sum(between.values()) == 3 * case.allowed, "\n" + "\n".join(between)
 
 
+def test_a_source_that_stays_on_the_cpu_is_no_hindrance(device: torch.device) -> None:
+    class Plain:
+        def __getitem__(self, k: int) -> Episode:
+            notes.append(sum(seen.values()))
+            return Episode(*episodes()[k])
+
+    notes: list[int] = []
+    losses = []
+    for where in (torch.device("cpu"), device):
+        notes.clear()
+        with waits(device) as seen:
+            losses.append(fit(build("prototypical"), Plain(), 5, device=where, progress=False).loss)
+    assert notes[4] == notes[1]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
 class Interrupt(Exception):
     """What ends a run in its middle."""
 
