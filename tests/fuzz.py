@@ -47,7 +47,7 @@ from mlbook.data import omniglot, sinusoids
 from mlbook.data.bandits import Bandits
 from mlbook.data.problems import Quadratics
 from mlbook.episodes import Batches
-from mlbook.metric import MatchingNetwork, PrototypicalNetwork, RelationModule, SiameseNetwork
+from mlbook.metric import MatchingNetwork, PrototypicalNetwork, SiameseNetwork
 from mlbook.model_based import MANN, HyperNetwork, InContextTransformer
 from mlbook.optimization import ANIL, MAML, MetaSGD, Reptile
 
@@ -502,7 +502,8 @@ class Arguments:
               for name, value, ok in (("ways", 3, ()), ("shots", 2, ()), ("queries", 2, (0,)), ("tasks", 2, ()),
                                       ("seed", 3, (0, -1, -(10**9), 2**70)))),
             ("episodes[k]", lambda k: episode(tasks[k]), "k", 3, (0,)),
-            ("split", lambda seed: [p.classes for p in points(20).split("characters", seed=seed)], "seed", 3, (0, -1, -(10**9))),
+            ("split", lambda **a: [p.classes for p in points(20).split("characters", **a)], "seed", 3,
+             (0, -1, -(10**9))),
             ("Batches", lambda **a: [t.tolist() for t in Batches(d, **a)[1]], "size", 4, ()),
             ("sinusoids", lambda **a: episode(sinusoids(**a)[0]), "shots", 3, ()),
             ("sinusoids", lambda **a: episode(sinusoids(**a)[0]), "queries", 3, (0,)),
@@ -566,7 +567,7 @@ class Always(nn.Module):
 
 
 class Broken:
-    """Episodes with faults, given to `check`, `evaluate`, `fit` and to methods' `fit`, as a first batch or a later one."""
+    """Episodes with faults, given to `check`, to `evaluate` and to `fit`, as a first batch or a later one."""
 
     def __init__(self, folder: Path) -> None:
         self.good = points().episodes(3, 2, 2, tasks=2)
@@ -615,7 +616,7 @@ class Broken:
             "a label of 3": ({y: put(ty, 3)}, False),
             "a label of -1": ({y: put(ty, -1)}, False),
             "a label of 2e9": ({y: put(ty, 2_000_000_000)}, False),
-            "a query label of 2**40": ({"query_y": put(e.query_y, 2**40) if y == "query_y" else e.query_y + 2**40}, False),
+            "a query label of 2**40": ({"query_y": torch.full_like(e.query_y, 2**40)}, False),
             "labels from 100": ({"support_y": e.support_y + 100, "query_y": e.query_y + 100}, False),
             "labels from 1": ({"support_y": e.support_y + 1, "query_y": e.query_y + 1}, False),
             "a class without support": ({"support_y": missing}, False),
