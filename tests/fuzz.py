@@ -385,16 +385,14 @@ class Folders:
 
             def spoil() -> None:
                 content = file.read_bytes()
-                if odd in ("fifo", "socketlike"):
-                    (folder / "9.png").unlink(missing_ok=True)
+                if odd == "fifo":
                     os.mkfifo(folder / "9.png")
                 elif odd == "broken link":
                     (folder / "9.png").symlink_to(folder / "nowhere.png")
                 elif odd == "loop":
                     (folder / "9.png").symlink_to(folder / "9.png")
                 elif odd == "folder":
-                    file.unlink()
-                    file.mkdir()
+                    (folder / "9.png").mkdir()
                 else:
                     cut = content[: len(content) // 2]
                     file.write_bytes(
