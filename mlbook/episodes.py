@@ -73,8 +73,11 @@ class Episode(NamedTuple):
                 raise ValueError(
                     f"{name}_x is uint8: pictures enter as floats in [0, 1], x.float() / 255"
                 )
-            if y.is_complex():
-                raise ValueError(f"{name}_y is {y.dtype}: targets are real numbers")
+            for what, values in (("x", x), ("y", y)):
+                if values.is_complex():
+                    raise ValueError(
+                        f"{name}_{what} is {values.dtype}: numbers must be real, torch.view_as_real gives two for one"
+                    )
             if not y.is_floating_point() and y.dim() > 2:
                 raise ValueError(
                     f"{name}_y {list(y.shape)} is {y.dtype}, so it holds labels, which are [tasks, examples]: "
@@ -188,7 +191,7 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
     """The argument `name` as an int, from an int of Python, NumPy or torch.
 
     Raises:
-        ValueError: If it is not a whole number, or below `least`.
+        ValueError: If it is not a whole number, or below `least`, or a count that no machine could hold.
     """
     try:
         if isinstance(value, bool) or (isinstance(value, Tensor) and value.dtype == torch.bool):
@@ -199,6 +202,8 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
         raise ValueError(f"{name}={value!r}: must be a whole number{hint}") from None
     if least is not None and number < least:
         raise ValueError(f"{name}={number}: must be at least {least}")
+    if least is not None and least >= 0 and number >= 2**31:
+        raise ValueError(f"{name}={number}: must be below {2**31:,}")
     return number
 
 

@@ -48,7 +48,7 @@ class MetaLSTM(nn.Module):
         loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     ) -> None:  # fmt: skip
         super().__init__()
-        if not all(n >= 1 and n % 1 == 0 for n in (steps, 1 if batch is None else batch)):
+        if not all(hasattr(n, "__index__") and n >= 1 for n in (steps, 1 if batch is None else batch)):  # fmt: skip
             raise ValueError(f"{steps=}, {batch=}: the inner loop needs whole numbers, at least 1")
         self.net, self.steps, self.batch, self.inner_loss = net, steps, batch, loss
         self.first = nn.LSTMCell(4, hidden) if hidden else None
@@ -88,7 +88,7 @@ class MetaLSTM(nn.Module):
     def inner_loop(self, x: Tensor, y: Tensor, steps: int) -> Tensor:
         """All θ_T `[T, P]`, adapted to support sets x `[T, S, *x]`, y."""
         theta_0 = [p.flatten() for p in self.net.parameters() if p.requires_grad]
-        if not (theta_0 and steps >= 0 and steps % 1 == 0):
+        if not (theta_0 and hasattr(steps, "__index__") and steps >= 0):
             raise ValueError(f"{steps=}, {len(theta_0)} parameters not frozen: give 0 or more, 1")
         if self.inner_loss is F.cross_entropy and y.is_floating_point():
             raise ValueError("the targets are numbers, not labels: give loss=F.mse_loss")

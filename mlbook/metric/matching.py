@@ -38,7 +38,7 @@ class MatchingNetwork(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         s = 10.0 if scale is None else float(scale)
-        if dim < 1 or steps < 1 or steps % 1 or not 0 < s < torch.inf:
+        if not all(hasattr(n, "__index__") and n >= 1 for n in (dim, steps)) or not 0 < s < torch.inf:  # fmt: skip
             raise ValueError(f"dim={dim}, steps={steps}, scale={scale}: from 1, from 1, above 0")
         self.embed, self.full_context, self.dim, self.steps = embed, full_context, dim, int(steps)
         self.log_s = nn.Parameter(torch.tensor(s).log(), requires_grad=scale is None)

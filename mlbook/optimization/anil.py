@@ -31,7 +31,7 @@ class ANIL(nn.Module):
         loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     ) -> None:  # fmt: skip
         super().__init__()
-        if not (steps >= 1 and steps % 1 == 0 and 0 <= inner_lr < float("inf")):
+        if not (hasattr(steps, "__index__") and steps >= 1 and 0 <= inner_lr < float("inf")):
             raise ValueError(f"{steps=}, {inner_lr=}: give 1 step or more, and a rate of 0 or more")
         for k, m in (*body.named_modules(), *head.named_modules()):
             if getattr(m, "running_mean", None) is not None:  # it would mix the tasks
@@ -68,7 +68,7 @@ class ANIL(nn.Module):
     def inner_loop(self, z: Tensor, y: Tensor, steps: int, train: bool = False) -> dict[str, Tensor]:  # fmt: skip
         """Adapt to embedded support sets z `[T, S, D]`, y: all w_i, by name `[T, *p]`; to `train`, with a graph."""
         w = {k: p.expand(len(z), *p.shape) for k, p in self.head.named_parameters() if p.requires_grad}  # fmt: skip
-        if not (w and steps >= 0 and steps % 1 == 0):
+        if not (w and hasattr(steps, "__index__") and steps >= 0):
             raise ValueError(f"{steps=}, {len(w)} parameters of the head not frozen: give 0 or more, 1")  # fmt: skip
         if self.inner_loss is F.cross_entropy and y.is_floating_point():
             raise ValueError("the targets are numbers, not labels: give loss=F.mse_loss")

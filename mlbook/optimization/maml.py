@@ -33,7 +33,7 @@ class MAML(nn.Module):
         loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy, vectorize: bool | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if not (steps >= 1 and steps % 1 == 0 and 0 <= inner_lr < float("inf")):
+        if not (hasattr(steps, "__index__") and steps >= 1 and 0 <= inner_lr < float("inf")):
             raise ValueError(f"{steps=}, {inner_lr=}: give 1 step or more, and a rate of 0 or more")
         for k, m in net.named_modules():
             if getattr(m, "running_mean", None) is not None:  # it would mix the tasks
@@ -80,7 +80,7 @@ class MAML(nn.Module):
     def inner_loop(self, x: Tensor, y: Tensor, steps: int, train: bool = False) -> dict[str, Tensor]:  # fmt: skip
         """Adapt to support sets x `[T, S, *x]`, y: all θ_i, by name `[T, *p]`; to `train`, with the graph of J."""
         theta = {k: p.expand(len(x), *p.shape) for k, p in self.net.named_parameters() if p.requires_grad}  # fmt: skip
-        if not (theta and steps >= 0 and steps % 1 == 0):
+        if not (theta and hasattr(steps, "__index__") and steps >= 0):
             raise ValueError(f"{steps=}, {len(theta)} parameters not frozen: give 0 or more, and 1")
         if self.inner_loss is F.cross_entropy and y.is_floating_point():
             raise ValueError("the targets are numbers, not labels: give loss=F.mse_loss")

@@ -32,7 +32,7 @@ class MetaSGD(nn.Module):
         loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy, vectorize: bool | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if not (steps >= 1 and steps % 1 == 0 and abs(inner_lr) < float("inf")):
+        if not (hasattr(steps, "__index__") and steps >= 1 and abs(inner_lr) < float("inf")):
             raise ValueError(f"{steps=}, {inner_lr=}: give 1 step or more, and a finite rate")
         for k, m in net.named_modules():
             if getattr(m, "running_mean", None) is not None:  # it would mix the tasks
@@ -80,7 +80,7 @@ class MetaSGD(nn.Module):
     def inner_loop(self, x: Tensor, y: Tensor, steps: int, train: bool = False) -> dict[str, Tensor]:  # fmt: skip
         """Adapt to support sets x `[T, S, *x]`, y: all θ_i, by name `[T, *p]`; to `train`, with the graph of J."""
         theta = {k: p.expand(len(x), *p.shape) for k, p in self.net.named_parameters() if p.requires_grad}  # fmt: skip
-        if not (len(theta) == len(self.alpha) > 0 and steps >= 0 and steps % 1 == 0):
+        if not (len(theta) == len(self.alpha) > 0 and hasattr(steps, "__index__") and steps >= 0):
             raise ValueError(f"{steps=}: give 0 or more; {len(theta)} not frozen, {len(self.alpha)} rates")  # fmt: skip
         if self.inner_loss is F.cross_entropy and y.is_floating_point():
             raise ValueError("the targets are numbers, not labels: give loss=F.mse_loss")

@@ -33,8 +33,8 @@ class Reptile(nn.Module):
         loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy, vectorize: bool | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        right = steps >= 1 and batch >= 1 and steps % 1 == batch % 1 == 0 <= inner_lr < float("inf")
-        if not right or inner_optimizer not in ("adam", "sgd"):
+        right = all(hasattr(n, "__index__") and n >= 1 for n in (steps, batch)) and inner_lr >= 0
+        if not right or not inner_lr < torch.inf or inner_optimizer not in ("adam", "sgd"):
             raise ValueError(f"{steps=}, {batch=}, {inner_lr=}, {inner_optimizer=}: 1 or more, adam/sgd")  # fmt: skip
         if any(getattr(m, "running_mean", None) is not None for m in net.modules()):
             raise ValueError("net keeps running statistics: build it with track_running_stats=False")  # fmt: skip
@@ -79,7 +79,7 @@ class Reptile(nn.Module):
         before = [b._version for b in self.net.buffers()]
         learned = {k: p.detach() for k, p in self.net.named_parameters() if p.requires_grad}
         labels = self.inner_loss is not nn.functional.cross_entropy or not y.is_floating_point()
-        if not (labels and learned and steps >= 0 and steps % 1 == 0):
+        if not (labels and learned and hasattr(steps, "__index__") and steps >= 0):
             raise ValueError(f"{steps=}: 0 or more? {len(learned)} parameters not frozen: 1 on? Targets {y.dtype}: "
                              "if these are numbers, no labels, give loss=F.mse_loss")  # fmt: skip
         phi = {k: p.expand(len(x), *p.shape) for k, p in learned.items()}
