@@ -52,8 +52,7 @@ class MANN(nn.Module):
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Callable[[Tensor], Tensor]:
         """Learn T tasks: read support sets `[T, S, *x]`, labels `[T, S]` of 0..N-1, not all, in the order given.
 
-        The learner, from `query_x [T, Q, *x]` to scores `[T, Q, N]`, gives each query one more step, beside the
-        support's last label, on a copy of state and memory.
+        The learner, `[T, Q, *x]` to scores `[T, Q, N]`, gives each query a step beside the last label, on a copy of all.
         """
         if support_x.shape[:2] != support_y.shape or {*support_y.flatten().tolist()} - {*range(self.ways)}:  # fmt: skip
             raise ValueError(f"{support_y.max()+1} > ways={self.ways}: a single task is x[None], y[None]")  # fmt: skip
@@ -109,13 +108,14 @@ class Steps(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:  # fmt: skip
         out, ctx.steps, (n, width) = [o], [], (w_r.shape[1], M.shape[1])
         for z_t in z.unbind(0):
-            c_0, w_0, (i, f, q, g) = c, w_r, (gates := torch.addmm(z_t, out[-1], W.t())).chunk(4, 1)
+            gates, c_0, w_0 = torch.addmm(z_t, out[-1], W.t()), c, w_r
+            i, f, q, g = gates.chunk(4, 1)
             c = (f.sigmoid_() * c if lstm else f.zero_()).addcmul(i.sigmoid_(), g.tanh_())
             h = q.sigmoid_() * c.tanh()
             k, a = torch.addmm(b, h, V.t()).view(-1, n, width + 1).split_with_sizes((width, 1), 2)
             k, a = k.tanh(), a.sigmoid()
             least = w_u.topk(n, 2, largest=False).values  # the smallest first
-            w_lu, kept = ((w_u <= least[..., -1:]).to(M.dtype), (w_u > least[..., :1]).to(M.dtype))
+            w_lu, kept = (w_u <= least[..., -1:]).to(M.dtype), (w_u > least[..., :1]).to(M.dtype)
             w_w = torch.lerp(w_lu, w_r, a)
             M = (M * kept).baddbmm_(k.mT, w_w)
             m = (M * M).sum(1, keepdim=True).add_(1e-6).rsqrt_()  # 1 / |M_t(i)|
