@@ -41,6 +41,11 @@ AVAILABLE = hasattr(registration, "_setup_privateuseone_for_python_backend")
 GPU = torch.device("cpu")
 if AVAILABLE:
     registration._setup_privateuseone_for_python_backend("gpu")
+    # Without a list of devices `fork_rng` asks each for its random state. This one draws on the CPU.
+    torch.get_device_module("gpu").get_rng_state = lambda device=0: torch.zeros(
+        0, dtype=torch.uint8
+    )
+    torch.get_device_module("gpu").set_rng_state = lambda state, device=0: None
     GPU = torch.device("gpu:0")
 
 aten = torch.ops.aten

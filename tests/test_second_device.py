@@ -232,6 +232,13 @@ def test_gradients_of_any_order_vmap_and_modules_are_those_of_the_cpu(
     assert net.weight_ih_l0.any()
 
 
+def test_other_tests_of_the_process_fork_the_random_state_as_before() -> None:
+    before = torch.get_rng_state()
+    with torch.random.fork_rng():
+        torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_vmap_knows_no_memory_format(log: second_device.Log) -> None:
     x = torch.rand(3, 2, 1, 8, 8, device=GPU)
     with pytest.raises(RuntimeError, match="is_contiguous inside of vmap"):
