@@ -134,18 +134,17 @@ def refuse_schedule(schedule: Any, optimizer: torch.optim.Optimizer | None) -> N
 
 
 def refuse_default_loss(model: nn.Module, batch: Sequence[Tensor]) -> None:
-    """Cross-entropy of float targets is that of class probabilities; of one number it is 0 for ever."""
+    """Cross-entropy takes floats for class probabilities; of a target that is one number it is 0 for ever."""
     name = next((n for n in ("inner_loss", "task_loss") if hasattr(model, n)), None)
     y = batch[-1]
     if name is None or getattr(model, name) is not F.cross_entropy or not y.is_floating_point():
         return
-    if y.dim() < 3 or y.shape[-1] < 2 or bool(((y < 0) | (y > 1)).any()) or not torch.allclose(
-        y.sum(-1), torch.ones((), dtype=y.dtype, device=y.device), atol=1e-3
-    ):  # fmt: skip
-        raise ValueError(
-            f"the targets are floats {list(y.shape)} and {type(model).__name__}'s loss is cross_entropy, which is for "
-            f"labels: build it with loss=F.mse_loss, {type(model).__name__}(..., loss=F.mse_loss)"
-        )
+    method = type(model).__name__
+    raise ValueError(
+        f"the targets are floats {list(y.shape)} and {method}'s loss is cross_entropy, which is for labels: build it "
+        f"with {method}(..., loss=F.mse_loss); if they are class probabilities, with a function of your own, "
+        "loss=lambda scores, y: F.cross_entropy(scores, y)"
+    )
 
 
 @contextmanager

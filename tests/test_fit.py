@@ -565,10 +565,14 @@ def test_class_probabilities_are_targets_of_a_cross_entropy() -> None:
             return Episode(x, F.one_hot(y, 3).float(), q, F.one_hot(a, 3).float())
 
     torch.manual_seed(0)
-    hard, soft = MAML(MLP(2, 4, 3)), None
-    soft = copy.deepcopy(hard)
+    net = MLP(2, 4, 3)
+    hard = MAML(copy.deepcopy(net))
+    soft = MAML(copy.deepcopy(net), loss=lambda scores, y: F.cross_entropy(scores, y))
     a = fit(hard, SmallPoints(), 3, progress=False).loss
     assert fit(soft, Soft(), 3, progress=False).loss == pytest.approx(a, rel=1e-5)
+    # by default they are taken for numbers, and the way to say what they are is named
+    with pytest.raises(ValueError, match=r"class probabilities.*lambda scores, y: F.cross_entropy"):
+        fit(MAML(net), Soft(), 3, progress=False)
 
 
 def test_a_model_that_can_learn_nothing_is_refused() -> None:

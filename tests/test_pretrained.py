@@ -73,7 +73,7 @@ def test_the_recorded_regret_is_that_of_the_shipped_agent() -> None:
     said = run["players"]["agent"]
     agent = load_pretrained("bandit_agent").train()  # it draws its arms
     p, pays = Bandits(tasks=2000, seed=5)[0]
-    with torch.no_grad(), torch.random.fork_rng():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         played = agent.rollout(BanditTables(p, pays), 100)
     regret = (p.amax(1) - p.gather(1, played["action"].T).mean(1)) * 100
