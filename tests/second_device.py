@@ -310,7 +310,10 @@ class _Mode(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:  # fmt: skip
-        return _run(func, args, kwargs or {})
+        kwargs = kwargs or {}
+        if OnGPU not in types and kwargs.get("device") is None:
+            return func(*args, **kwargs)  # on the CPU, where most of a program is
+        return _run(func, args, kwargs)
 
 
 def _empty(size: Any, dtype: Any = None, memory_format: Any = None, **_: Any) -> Tensor:
