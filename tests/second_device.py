@@ -40,12 +40,20 @@ from torch.utils._pytree import tree_leaves, tree_map
 AVAILABLE = hasattr(registration, "_setup_privateuseone_for_python_backend")
 GPU = torch.device("cpu")
 if AVAILABLE:
-    registration._setup_privateuseone_for_python_backend("gpu")
-    # Without a list of devices `fork_rng` asks each for its random state. This one draws on the CPU.
-    torch.get_device_module("gpu").get_rng_state = lambda device=0: torch.zeros(
-        0, dtype=torch.uint8
-    )
-    torch.get_device_module("gpu").set_rng_state = lambda state, device=0: None
+
+    class _Module(registration._DummyBackendModule):
+        """What `torch.gpu` is: it draws on the CPU, so that it has no random state of its own to seed or keep."""
+
+        def get_rng_state(self, device: Any = 0) -> Tensor:
+            return torch.zeros(0, dtype=torch.uint8)
+
+        def set_rng_state(self, state: Tensor, device: Any = 0) -> None:
+            pass
+
+        def manual_seed(self, seed: int) -> None:
+            pass
+
+    registration._setup_privateuseone_for_python_backend("gpu", _Module())
     GPU = torch.device("gpu:0")
 
 aten = torch.ops.aten
