@@ -52,7 +52,7 @@ class MANN(nn.Module):
     def adapt(self, support_x: Tensor, support_y: Tensor) -> Callable[[Tensor], Tensor]:
         """Learn T tasks: read support sets `[T, S, *x]`, labels `[T, S]` of 0..N-1, not all, in the order given.
 
-        The learner, `[T, Q, *x]` to scores `[T, Q, N]`, gives each query a step by the last label, on a copy of all.
+        The learner, `[T, Q, *x]` to scores `[T, Q, N]`, gives each query one step beside the last label, on a copy.
         """
         if support_x.shape[:2] != support_y.shape or {*support_y.flatten().tolist()} - {*range(self.ways)}:  # fmt: skip
             raise ValueError(f"{support_y.max()+1} > ways={self.ways}: a single task is x[None], y[None]")  # fmt: skip
