@@ -32,7 +32,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
 .PHONY: help book site serve test test-fast lint format types unit notebooks-check site-check \
-        test-offline test-alone second-device notebooks results benchmarks repository env env-test clean distclean
+        jupyter-check test-offline test-alone second-device notebooks results benchmarks repository \
+        env env-test clean distclean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' \
@@ -63,7 +64,7 @@ $(VENV)/.book-is-installed: pyproject.toml constraints.txt | $(PY)
 	$(call install,book)
 
 $(VENV)/.test-is-installed: pyproject.toml constraints.txt | $(PY)
-	$(call install,book$(comma)test$(comma)distributed)
+	$(call install,book$(comma)jupyter$(comma)test$(comma)distributed)
 	@touch $(VENV)/.book-is-installed
 comma := ,
 
@@ -88,7 +89,7 @@ serve: book  ## build the site and serve it at http://localhost:8000 (PORT=...)
 
 # --- checks ------------------------------------------------------------------------------------
 
-test: env-test lint types unit site notebooks-check site-check  ## everything: lint, types, unit tests, site, notebooks, browser
+test: env-test lint types unit site notebooks-check site-check jupyter-check  ## everything: lint, types, unit tests, site, notebooks, browser
 
 test-fast: env-test lint types unit  ## lint, types and unit tests: no notebook is run, no browser started
 
@@ -104,7 +105,7 @@ types: env-test  ## mypy, strict, over the package
 	@$(PY) -m mypy
 
 unit: env-test
-	@$(ONE_THREAD) $(PY) -m pytest tests --ignore tests/site -n $(WORKERS)
+	@$(ONE_THREAD) $(PY) -m pytest tests --ignore tests/site --ignore tests/jupyter -n $(WORKERS)
 
 # Run again, every notebook must give what it stores. With glyphs in Omniglot's place its numbers
 # are others, so there nbval compares nothing and the assertions in the notebooks decide.
@@ -116,6 +117,10 @@ notebooks-check: env-test  ## run the notebooks again and compare with what they
 site-check: env-test  ## the built site in Chromium, with no network
 	@$(PY) tools/browser.py
 	@$(PY) -m pytest tests/site
+
+jupyter-check: env-test  ## notebooks in JupyterLab, as their reader sees them, with no network
+	@$(PY) tools/browser.py
+	@$(ONE_THREAD) $(PY) -m pytest tests/jupyter
 
 # A cheap notebook with no data, an empty cache and no network: it has to fall back to glyphs.
 OFFLINE ?= book/problem/tasks.ipynb
