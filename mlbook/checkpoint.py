@@ -88,8 +88,14 @@ class Checkpoint:
         for part in (self._state(), self.optimizer.state_dict()):
             flatten(part, "state", {})
 
-    def save(self, step: int, history: dict[str, Any]) -> None:
+    def save(self, step: int, history: dict[str, Any], rates: list[Any]) -> None:
         """Write all that a run needs to go on after so many steps.
+
+        Args:
+            step: Steps done.
+            history: The fields of a `History`.
+            rates: The learning rate of each of the optimizer's groups, or nothing, to go on with those
+                that the optimizer comes with.
 
         Raises:
             OSError: If the file cannot be written; the one from before is kept.
@@ -102,6 +108,7 @@ class Checkpoint:
             "born": self.born,
             "model": flatten(self._state(), "model", tensors),
             "optimizer": flatten(self.optimizer.state_dict()["state"], "optimizer", tensors),
+            "rates": flatten(rates, "rates", tensors),
             "random": flatten(random_state(self.device), "random", tensors),
             "history": flatten(history | {"metrics": metrics}, "history", tensors),
         }
@@ -134,6 +141,7 @@ class Checkpoint:
                 unflatten(facts[name], name, unused)
                 for name in ("model", "optimizer", "random", "history")
             )
+            rates = list(unflatten(facts.get("rates", {"list": []}), "rates", unused))
             if unused:
                 raise ValueError(f"{', '.join(unused)} stand nowhere")
             history["metrics"] = {k: v.tolist() for k, v in history["metrics"].items()}
@@ -160,6 +168,9 @@ class Checkpoint:
             )
         _restore_model(self.model, model)
         _restore_optimizer(self.optimizer, state)
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=False):
+            if rate is not None:
+                group["lr"] = rate
         set_random_state(random, self.device)
         self.born = born
         return step, history

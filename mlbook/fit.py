@@ -67,6 +67,9 @@ class History:
         return plots.history(self)
 
 
+Callback = Callable[[int, History, Any], bool | None]  # of step, history and model; True stops
+
+
 def fit(
     model: nn.Module,
     tasks: Tasks[Sequence[Tensor]],
@@ -83,6 +86,7 @@ def fit(
     fabric: Any = None,
     device: torch.device | str | None = None,
     progress: bool = True,
+    callback: Callback | None = None,
 ) -> History:
     """Meta-train: minimise `model.loss(*batch)` over `steps` batches of tasks.
 
@@ -121,6 +125,13 @@ def fit(
             every batch.
         device: Where to train; a GPU if there is one. With `fabric`, its device.
         progress: Show a progress bar, on standard error.
+        callback: `callback(step, history, model)` is called when the numbers of the first `step` steps
+            are in the history: on a CPU after every step, on a GPU every 25 (which spares it the
+            waiting), and at each validation and checkpoint. Returning `True` ends the training there,
+            as if it were the last step. It may look, evaluate, and set the optimizer's rates where
+            there is no `schedule`; modes and random state are put back after it. A resumed run calls
+            it first for the step of its checkpoint, so that a run that was stopped stays stopped. Of
+            several processes the first one calls it, for all.
 
     Returns:
         The history of losses, accuracies and validations.
@@ -132,6 +143,15 @@ def fit(
         FloatingPointError: If the loss of a step, or a batch, is NaN or infinite. The last checkpoint
             is kept.
         OSError: If a checkpoint cannot be written any more. The last one is kept.
+
+    Example:
+        Stop when three validations in a row have brought nothing better::
+
+            def patience(step, history, model):
+                means = [mean for _, mean, _ in history.validation]
+                return len(means) > 3 and max(means[-3:]) <= max(means[:-3])
+
+            fit(model, tasks, steps=20_000, validate=episodes, validate_every=200, callback=patience)
     """
     steps = whole("steps", steps, least=1)
     seed = whole("seed", seed)
@@ -147,7 +167,11 @@ def fit(
     refuse_model(model)
     refuse_optimizer(model, optimizer)
     refuse_schedule(schedule, optimizer)
-    run = _Run(model, tasks, optimizer, schedule, tasks_per_backward, fabric, device)
+    if callback is not None and not callable(callback):
+        raise ValueError(
+            f"callback={callback!r}: must be a function of step, history and model that returns True to stop"
+        )
+    run = _Run(model, tasks, optimizer, schedule, tasks_per_backward, fabric, device, callback)
 
     with ExitStack() as on_the_way_out:
         enter = on_the_way_out.enter_context
@@ -165,10 +189,11 @@ def fit(
             if (file := run.once(lambda: load(path))) is not None:
                 first, record = saved.restore(file, steps)
                 vars(history).update(record)
+        stopped = first > 0 and run.stopped_by(first)
         started = time.perf_counter() - history.seconds
         quiet = not progress or run.rank > 0
         bar = enter(tqdm(total=steps, initial=first, disable=quiet, mininterval=0.5))
-        for step in range(first, steps):
+        for step in range(first, first if stopped else steps):
             if step == first:
                 run.look(step)
             batch = run.draw(step)
@@ -189,9 +214,13 @@ def fit(
                 history.validation.append((step + 1, result.mean, result.interval))
             history.seconds = time.perf_counter() - started
             if saving and saved is not None:
-                run.once(partial(saved.save, step + 1, vars(history)))
+                run.save(saved, step + 1)
             bar.set_postfix_str(_summary(history, batch, bar), refresh=False)
             bar.update()
+            if not run.unread and run.stopped_by(step + 1):
+                if saved is not None and not saving:
+                    run.save(saved, step + 1)
+                break
     return history
 
 
@@ -207,6 +236,7 @@ class _Run:
         tasks_per_backward: int | None,
         fabric: Any,
         device: torch.device | str | None,
+        callback: Callback | None,
     ) -> None:
         self.device = usable(fabric.device if fabric is not None else device)
         model.to(self.device)
@@ -225,6 +255,8 @@ class _Run:
             self.trained, self.stepper = fabric.setup(model, self.optimizer)
             self.trained.mark_forward_method("loss")  # or DistributedDataParallel would be bypassed
         self.history = History()
+        self.callback = callback
+        self.asks = self.once(lambda: callback is not None)
         self.unread: list[dict[str, Tensor]] = []  # of each step since numbers were last read
         self.shapes: set[tuple[torch.Size, ...]] = set()  # of the batches so far
 
@@ -236,11 +268,14 @@ class _Run:
         if self.rank == 0:
             try:
                 result = do()
-            except (OSError, ValueError) as caught:
+            except Exception as caught:
                 error = caught
-        result, error = self.fabric.broadcast((result, error))
-        if error is not None:
-            raise error
+        told = error
+        if not isinstance(error, OSError | ValueError | None):  # others may not survive the way
+            told = RuntimeError(f"in the first process: {error!r}")
+        result, told = self.fabric.broadcast((result, told))
+        if told is not None:
+            raise error or told
         return result
 
     def draw(self, step: int) -> Sequence[Tensor]:
@@ -359,6 +394,39 @@ class _Run:
                 stacklevel=3,
             )
 
+    def stopped_by(self, step: int) -> bool:
+        """Ask the callback after so many steps; the rates that it sets reach all processes, and nothing else stays."""
+        if not self.asks:
+            return False
+        groups = self.optimizer.param_groups
+
+        def ask() -> tuple[bool, list[Any]]:
+            before = [group.get("lr") for group in groups]
+            with _undisturbed(self.model, self.device):
+                stop: Any = self.callback(step, self.history, self.model)  # type: ignore[misc]
+            if stop is not None and str(getattr(stop, "dtype", type(stop))) not in TRUTHS:
+                raise ValueError(
+                    f"callback returned {stop!r} after step {step}: return True to stop, and False or nothing to go on"
+                )
+            rates = [group.get("lr") for group in groups]
+            if self.schedule and any(a is not b for a, b in zip(before, rates, strict=True)):
+                raise ValueError(
+                    f"callback set a rate after step {step}, and the schedule sets it anew before the next one: "
+                    "leave one of them out"
+                )
+            return bool(stop), rates
+
+        stop, rates = self.once(ask)
+        for group, rate in zip(groups, rates, strict=True):
+            if rate is not None:
+                group["lr"] = rate
+        return bool(stop)
+
+    def save(self, file: Checkpoint, step: int) -> None:
+        """Write what the run needs to go on: its rates too, unless a schedule gives them."""
+        rates = [] if self.schedule else [g.get("lr") for g in self.optimizer.param_groups]
+        self.once(partial(file.save, step, vars(self.history), rates))
+
     def read(self, step: int, path: Path | None) -> None:
         """Move the numbers of the latest steps into the history; stop if a batch or a loss among them is not right."""
         exact = torch.float32 if self.device.type == "mps" else torch.float64
@@ -385,6 +453,7 @@ class _Run:
                 self.history.metrics.setdefault(name, []).append(value)
 
 
+TRUTHS = ("<class 'bool'>", "bool", "torch.bool")  # Python's, numpy's and torch's
 FAULTY = ""  # stands for the flags of a batch among the numbers of a step
 CLIPPED = """
 def clip(*_):
@@ -425,13 +494,27 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def _rates_kept(optimizer: torch.optim.Optimizer, rates: Sequence[Any]) -> Iterator[None]:
+def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Modes and torch's random state are afterwards what they were."""
+    modes = [(module, module.training) for module in model.modules()]
+    random = random_state(device)
     try:
         yield
     finally:
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        set_random_state(random, device)
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _rates_kept(optimizer: torch.optim.Optimizer, rates: Sequence[Any]) -> Iterator[None]:
+    before = [rate.clone() if isinstance(rate, Tensor) else rate for rate in rates]
+    try:
+        yield
+    finally:
+        for group, rate, found in zip(optimizer.param_groups, rates, before, strict=True):
             if rate is not None:
-                group["lr"] = rate
+                group["lr"] = rate.copy_(found) if isinstance(rate, Tensor) else rate
 
 
 _AT_REST: WeakSet[nn.Module] = WeakSet()  # modules that stayed in eval() during their latest `fit`

@@ -454,6 +454,36 @@ def test_a_source_that_stays_on_the_cpu_is_no_hindrance(device: torch.device) ->
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
+def test_a_callback_is_asked_when_numbers_are_read_and_makes_nobody_wait(
+    device: torch.device,
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def look(step: int, history: Any, model: nn.Module) -> None:
+        asked.append((step, len(history.loss)))
+
+    counts = []
+    for callback in (None, look):
+        torch.manual_seed(0)
+        model = PrototypicalNetwork(MLP(2, 4, 3))
+        with waits(device) as seen:
+            fit(model, Points(), 53, device=device, progress=False, callback=callback)
+        counts.append(sum(seen.values()))
+    assert asked == [(25, 25), (50, 50), (53, 53)]
+    assert counts[0] == counts[1]
+
+
+class Points:
+    """Episodes of points in the plane."""
+
+    def __getitem__(self, k: int) -> Episode:
+        generator = torch.Generator().manual_seed(k)
+        y = torch.arange(3).repeat(2, 2)
+        return Episode(
+            torch.rand(2, 6, 2, generator=generator), y, torch.rand(2, 6, 2, generator=generator), y
+        )
+
+
 class Interrupt(Exception):
     """What ends a run in its middle."""
 
