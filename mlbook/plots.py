@@ -6,7 +6,6 @@ import html
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import NAMESPACE_URL, uuid5
 
@@ -242,10 +241,9 @@ def figure(name: str, alt: str, data: Any = None) -> HTML:
     """An interactive figure in plain JavaScript, alive on the site, in Jupyter and in Colab, with no kernel.
 
     Args:
-        name: The file `mlbook/figures/NAME.js`: a JavaScript function `(root, data) => ...` that
-            draws into `root`.
-        alt: What the figure shows, for readers who do not see it.
-        data: Handed to the function as JSON: numbers, strings, lists and dicts.
+        name: The file `mlbook/figures/NAME.js`, a module as anywidget takes it (see `mlbook.bundle`).
+        alt: What the figure shows, in a sentence, for readers who do not see it, or not moving.
+        data: Handed to the figure as JSON: numbers, strings, lists and dicts.
 
     Raises:
         ValueError: If there is no such figure, or data holds a number that is NaN or infinite, or
@@ -253,13 +251,9 @@ def figure(name: str, alt: str, data: Any = None) -> HTML:
     """
     from IPython.display import HTML
 
-    folder = resources.files("mlbook") / "figures"
-    file = folder / f"{name}.js"
-    if not file.is_file():
-        known = sorted(
-            f.name.removesuffix(".js") for f in folder.iterdir() if f.name.endswith(".js")
-        )
-        raise ValueError(f"there is no figure {name!r}; there are {', '.join(known)}")
+    from mlbook import bundle
+
+    code = bundle.script(name)
     try:
         payload = json.dumps(data, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -270,10 +264,13 @@ def figure(name: str, alt: str, data: Any = None) -> HTML:
     ident = f"figure-{uuid5(NAMESPACE_URL, name + stable).hex[:8]}"
     for sign in "<>&":  # in strings alone; a browser would look for </script> and <!-- there, too
         payload = payload.replace(sign, f"\\u{ord(sign):04x}")
+    words = html.escape(alt)
     return HTML(  # type: ignore[no-untyped-call, unused-ignore]
-        f'<div class="mlbook-figure" id="{ident}" role="group" aria-label="{html.escape(alt)}"></div>\n'
-        f"<script>(() => {{ const root = document.getElementById({json.dumps(ident)}); const data = {payload};\n"
-        f"({file.read_text(encoding='utf-8').strip().removesuffix(';')})(root, data); }})();</script>"
+        f'<div class="mlbook-figure" id="{ident}" role="group" aria-label="{words}"><p>{words} '
+        "<em>To bring this figure to life, run its cell or trust the notebook; "
+        "on the book’s site it is alive.</em></p></div>\n"
+        f"<script>(() => {{ const id = {json.dumps(ident)}; const data = {payload};\n"
+        f"/* figure {name} */\n{code}\n/* end of figure */\n}})();</script>"
     )
 
 

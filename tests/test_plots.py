@@ -81,7 +81,7 @@ def test_an_interactive_figure_carries_script_data_and_words() -> None:
 def test_text_of_every_kind_reaches_the_figure_and_not_the_page(text: str) -> None:
     data = {text: [text, {"x": text}], "n": [1, 2.5, None, True]}
     html = plots.figure("prototypes", alt="words", data=data).data
-    payload = re.search(r"const data = (.*);\n\(", html)[1]  # type: ignore[index]
+    payload = re.search(r"const data = (.*);\n/", html)[1]  # type: ignore[index]
     assert json.loads(payload) == data
     assert payload.isascii() and not set(payload) & set("<>&")
     own = plots.figure("prototypes", alt="words").data

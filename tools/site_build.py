@@ -8,6 +8,7 @@ What it adds to Jupyter Book:
 - round brackets for citations;
 - the colours of code, light and dark, in the book's palette;
 - one visible "Open in Colab" button in place of a menu with a single entry;
+- one script with all interactive figures, in place of the copy that each stored output carries;
 - an error for every picture without alternative text.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import sys
 from dataclasses import dataclass, field
@@ -176,7 +178,29 @@ def _finish(app: Sphinx, exception: Exception | None) -> None:
     if exception is None and app.builder.format == "html":
         _write_code_colours(app)
         _copy_mathjax(app)
+        _write_figures(app)
         (Path(app.outdir) / ".nojekyll").touch()  # folders that start with _ are served by Pages
+
+
+FIGURE = re.compile(r"(?s)/\* figure (\w+) \*/\n.*?\n/\* end of figure \*/")
+FIGURES = "mlbook-figures.js"
+
+
+def _share_figures(
+    app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
+) -> None:
+    """Stored outputs work alone; on a page their code comes from one file, and their data stays."""
+    call = r'(window.mlbookFigures ??= []).push(["\1", id, data]);'
+    context["body"] = FIGURE.sub(call, context.get("body") or "")
+    if "window.mlbookFigures" in context["body"]:
+        app.add_js_file(FIGURES, loading_method="defer")
+
+
+def _write_figures(app: Sphinx) -> None:
+    from mlbook import bundle
+
+    target = Path(app.outdir) / "_static" / FIGURES
+    target.write_text(bundle.site(), encoding="utf8")
 
 
 def _buttons(
@@ -218,6 +242,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_js_file(None, body=EARLY, priority=1)
     app.connect("config-inited", _first_result, priority=100)
     app.connect("html-page-context", _buttons, priority=900)
+    app.connect("html-page-context", _share_figures)
     app.connect("doctree-resolved", _require_alternative_text)
     app.connect("build-finished", _finish, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,87 +1,68 @@
-(root) => {
-  // The learning algorithm F_lambda(D) = lambda * mean(D) + (1 - lambda) * m0 on tasks mu ~ N(m0, tau^2),
-  // readings ~ N(mu, sigma^2): eight tasks on the left, its loss in closed form on the right.
-  const m0 = 2, sigma = 2, shown = 8;
-  let state = 7;
-  const random = () => { // mulberry32
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return (((t ^ (t >>> 14)) >>> 0) + 0.5) / 4294967296;
+// The learning algorithm F_lambda(D) = lambda * mean(D) + (1 - lambda) * m on tasks mu ~ N(m, tau^2), readings ~ N(mu, sigma^2):
+// eight tasks on the left, its loss in closed form on the right. No data.
+
+import { make, note, clamp, count, randoms } from "./kit/elements.js";
+import { figure } from "./kit/figure.js";
+import { button, slider } from "./kit/controls.js";
+import { plot, outline } from "./kit/plot.js";
+
+const M = 2, SIGMA = 2, SHOWN = 8;
+
+export default { render({ model, el }) {
+  const fig = figure(el, model, { lam: 1, k: 3, tau: 1, seed: 7 }), { state } = fig;
+  const draws = (seed) => { // normal numbers: for each task its own and twenty for its readings
+    const random = randoms(seed), normal = () => Math.sqrt(-2 * Math.log(random())) * Math.cos(2 * Math.PI * random());
+    return Array.from({ length: SHOWN }, () => ({ z: normal(), noise: Array.from({ length: 20 }, normal) }));
   };
-  const normal = () => Math.sqrt(-2 * Math.log(random())) * Math.cos(2 * Math.PI * random());
-  let tasks;
-  const draw = () => { tasks = Array.from({ length: shown }, () => ({ z: normal(), noise: Array.from({ length: 20 }, normal) })); };
-  draw();
+  const best = () => state.tau ** 2 / (state.tau ** 2 + SIGMA ** 2 / state.k);
+  const loss = (l) => SIGMA ** 2 + (l * SIGMA) ** 2 / state.k + ((1 - l) * state.tau) ** 2;
 
-  root.insertAdjacentHTML("beforeend", `
-    <style>
-      .sk-panels { display: flex; flex-wrap: wrap; gap: 10px 22px; }
-      .sk-panels > svg { flex: 1 1 290px; min-width: 0; width: 100%; max-width: 400px; overflow: visible; }
-      .mlbook-figure .sk-panels text { font-size: 13px; }
-    </style>
-    <div class="controls">
-      <label>λ <input type="range" class="sk-lam" min="0" max="1" step="0.01" value="1"><output></output></label>
-      <label>readings <i>K</i> <input type="range" class="sk-k" min="1" max="20" value="3"><output></output></label>
-      <label>spread τ <input type="range" class="sk-tau" min="0.1" max="4" step="0.1" value="1"><output></output></label>
-      <button type="button" class="sk-best">Set λ to λ*</button>
-      <button type="button" class="sk-new">Eight other tasks</button>
-    </div>
-    <div class="sk-panels"></div>
-    <p class="caption" aria-live="polite"></p>`);
-  const $ = (selector) => root.querySelector(selector);
-  const lamInput = $(".sk-lam"), kInput = $(".sk-k"), tauInput = $(".sk-tau");
-  const blue = "var(--blue, #0072B2)", green = "var(--green, #009E73)", orange = "var(--orange, #D55E00)", grey = "var(--grey, #6b7785)";
+  const bar = make("div.f-bar", {}, el);
+  slider(fig, bar, "λ", "lam", { min: 0, max: 1, step: 0.01, show: (v) => v.toFixed(2) });
+  slider(fig, bar, "readings <i>K</i>", "k", { min: 1, max: 20 });
+  slider(fig, bar, "spread τ", "tau", { min: 0.1, max: 4, step: 0.1, show: (v) => v.toFixed(1) });
+  button(fig, bar, "Set λ to λ*", () => { state.lam = best(); });
+  button(fig, bar, "Eight other tasks", () => { state.seed += 1; });
+  const row = make("div.f-row", { style: "--w: 290px" }, el);
+  const tasks = plot(fig, row, { label: "Eight tasks with their readings, means, true values and shrunken estimates",
+    x: [-6, 10], y: [SHOWN - 0.4, -0.6], height: 274, pad: [26, 10, 22, 10] });
+  const curve = plot(fig, row, { label: "The loss of the learning algorithm against lambda", x: [0, 1], y: [4, 5], height: 274,
+    pad: [36, 14, 48, 46] });
+  const caption = note(el, "", true);
 
-  const show = () => {
-    const lam = +lamInput.value, k = +kInput.value, tau = +tauInput.value;
-    const loss = (l) => sigma ** 2 + l * l * sigma ** 2 / k + (1 - l) ** 2 * tau ** 2;
-    const star = tau ** 2 / (tau ** 2 + sigma ** 2 / k);
-    lamInput.nextElementSibling.value = lam.toFixed(2);
-    kInput.nextElementSibling.value = k;
-    tauInput.nextElementSibling.value = tau.toFixed(1);
-
-    const clip = (v) => Math.min(10, Math.max(-6, v)), x = (v) => 10 + (clip(v) + 6) / 16 * 360;
-    let left = `<text x="10" y="14">eight tasks, ${k} reading${k > 1 ? "s" : ""} each</text>
-      <line x1="${x(m0)}" x2="${x(m0)}" y1="26" y2="252" stroke="${grey}" stroke-dasharray="4 4"/><text x="${x(m0) + 4}" y="268" style="fill:${grey}">m = 2</text>`;
+  return fig.start(() => {
+    const { lam, k, tau } = state, star = best();
+    tasks.clear();
+    tasks.text([-6, -0.6], `eight tasks, ${count(k, "reading")} each`, { dy: -12 });
+    tasks.line([[M, -0.6], [M, SHOWN - 0.4]], "grey", { dash: "4 4", width: 1 });
+    tasks.text([M, SHOWN - 0.4], "m = 2", { dx: 4, dy: 16, colour: "grey" });
     let better = 0;
-    tasks.forEach((task, i) => {
-      const mu = m0 + tau * task.z, y = 40 + 28 * i, readings = task.noise.slice(0, k).map((e) => mu + sigma * e);
-      const mean = readings.reduce((a, b) => a + b, 0) / k, f = lam * mean + (1 - lam) * m0;
-      better += Math.abs(f - mu) < Math.abs(mean - mu) - 1e-9;
-      left += `<line x1="10" x2="370" y1="${y}" y2="${y}" stroke="currentColor" opacity="0.15"/>` +
-        readings.map((r) => `<circle cx="${x(r)}" cy="${y}" r="3" fill="${blue}" opacity="0.55"/>`).join("") +
-        `<circle cx="${x(mean)}" cy="${y}" r="6.5" fill="none" stroke="${blue}" stroke-width="2"/>
-         <line x1="${x(mean)}" x2="${x(f)}" y1="${y}" y2="${y}" stroke="${green}" stroke-width="2.5"/>
-         <rect x="${x(f) - 5}" y="${y - 5}" width="10" height="10" fill="${green}"/>
-         <path d="M${x(mu) - 6} ${y - 6}l12 12m0 -12l-12 12" stroke="${orange}" stroke-width="2.5"/>`;
+    draws(state.seed).forEach(({ z, noise }, i) => {
+      const mu = M + tau * z, readings = noise.slice(0, k).map((e) => mu + SIGMA * e), at = (v) => [clamp(v, -6, 10), i];
+      const mean = readings.reduce((a, b) => a + b, 0) / k, f = lam * mean + (1 - lam) * M;
+      better += Number(Math.abs(f - mu) < Math.abs(mean - mu) - 1e-9);
+      tasks.line([[-6, i], [10, i]], "ink", { width: 1, opacity: 0.15 });
+      for (const r of readings) tasks.dot(at(r), 3, "blue", { opacity: 0.55 });
+      tasks.dot(at(mean), 6.5, "none", { ring: "blue", width: 2 });
+      tasks.line([at(mean), at(f)], "green", { width: 2.5 });
+      tasks.mark(at(f), outline("square", 5.5), "green");
+      tasks.mark(at(mu), outline("cross", 6), "none", { ring: "orange", width: 2.5 });
     });
 
     // the axis is fixed by tau and K alone, so that moving lambda moves only the point
-    const top = Math.max(loss(0), loss(1)), bottom = loss(star), span = Math.max(top - sigma ** 2, 0.2) * 1.12;
-    const X = (l) => 46 + 320 * l, Y = (v) => 226 - (v - sigma ** 2) / span * 190;
-    const curve = Array.from({ length: 101 }, (_, i) => `${X(i / 100)},${Y(loss(i / 100))}`).join(" ");
-    const ticks = [0, 0.5, 1].map((l) => `<text x="${X(l)}" y="246" text-anchor="middle">${l}</text>`).join("");
-    const right = `<text x="10" y="14">loss L(F) over all tasks</text>${ticks}<text x="${X(0.75)}" y="246" text-anchor="middle">λ</text>
-      <line x1="46" x2="366" y1="226" y2="226" stroke="currentColor"/>
-      <text x="40" y="230" text-anchor="end">${sigma ** 2}</text><text x="40" y="${Y(top) + 4}" text-anchor="end">${top.toFixed(1)}</text>
-      <line x1="${X(star)}" x2="${X(star)}" y1="${Y(bottom)}" y2="226" stroke="${green}" stroke-width="1.5"/>
-      <polyline points="${curve}" fill="none" stroke="${grey}" stroke-width="2.5"/>
-      <circle cx="${X(star)}" cy="${Y(bottom)}" r="4" fill="${green}"/>
-      <text x="${X(star) + (star > 0.8 ? -6 : 6)}" y="219" text-anchor="${star > 0.8 ? "end" : "start"}" style="fill:${green}">λ* = ${star.toFixed(2)}</text>
-      <rect x="${X(lam) - 7}" y="${Y(loss(lam)) - 7}" width="14" height="14" fill="${green}"/>`;
-    $(".sk-panels").innerHTML = `<svg viewBox="0 0 380 274" role="img" aria-label="Eight tasks with their readings, means, true values and shrunken estimates">${left}</svg>
-      <svg viewBox="0 0 380 274" role="img" aria-label="The loss of the learning algorithm against lambda">${right}</svg>`;
-    $(".caption").textContent = `Dots: readings. Ring: their mean. Cross: the true μ. Square: the answer of F. ` +
+    const top = Math.max(loss(0), loss(1)), low = SIGMA ** 2, span = Math.max(top - low, 0.2);
+    curve.clear();
+    curve.y = [low, low + span];
+    curve.axes({ x: [0, 0.5, 1], y: [low, [low + span, top.toFixed(1)]], yname: "loss L(F) over all tasks", grid: false });
+    curve.text([0.75, low], "λ", { anchor: "middle", dy: 17 });
+    curve.line([[star, loss(star)], [star, low]], "green", { width: 1.5 });
+    curve.line(Array.from({ length: 101 }, (_, i) => [i / 100, loss(i / 100)]), "grey", { width: 2.5 });
+    curve.dot([star, loss(star)], 4, "green");
+    const side = star > 0.8 ? { dx: -6, anchor: "end" } : { dx: 6 };
+    curve.text([star, low], `λ* = ${star.toFixed(2)}`, { colour: "green", dy: -7, ...side });
+    curve.mark([lam, loss(lam)], outline("square", 7.5), "green");
+    caption.textContent = "Dots: readings. Ring: their mean. Cross: the true μ. Square: the answer of F. " +
       `L(F) = ${loss(lam).toFixed(2)}; the best is ${loss(star).toFixed(2)}, the plain mean has ${loss(1).toFixed(2)}. ` +
       `Of these eight tasks the square is closer to the truth than the ring in ${better}.`;
-  };
-  lamInput.oninput = kInput.oninput = tauInput.oninput = show;
-  $(".sk-new").onclick = () => { draw(); show(); };
-  $(".sk-best").onclick = () => {
-    const k = +kInput.value, tau = +tauInput.value;
-    lamInput.value = tau ** 2 / (tau ** 2 + sigma ** 2 / k);
-    show();
-  };
-  show();
-}
+  });
+} };
