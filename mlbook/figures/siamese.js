@@ -6,6 +6,7 @@ import { figure } from "./kit/figure.js";
 import { button } from "./kit/controls.js";
 import { plot } from "./kit/plot.js";
 import { fromHex, ink, show } from "./kit/ink.js";
+import { alike } from "./nets/comparing.js";
 
 const CSS = `
 .sn-grid { display: grid; grid-template-columns: repeat(8, minmax(0, 1fr)); gap: 6px; max-width: 520px; --tile: 100%; }
@@ -62,12 +63,14 @@ export default { render({ model, el }) {
     const [one, two] = state.chosen;
     shown.forEach((node, slot) => show(node, inks[state.chosen[slot]]));
 
-    const gaps = order.map((j) => Math.abs(h[one][j] - h[two][j])), parts = order.map((j, i) => alpha[j] * gaps[i]);
-    const u = parts.reduce((sum, part) => sum + part, b), p = 1 / (1 + Math.exp(-u)), right = alpha.length;
+    const { parts, u, p } = alike(alpha, b, h[one], h[two]), right = alpha.length;
     upper.clear();
     upper.text([0, 4], "|h₁ − h₂|, component by component", { dy: -9 });
     upper.line([[0, 0], [right, 0]], "grey", { width: 1 });
-    gaps.forEach((gap, i) => upper.line([[i + 0.5, 0], [i + 0.5, Math.min(4, gap)]], "ink", { width: 4, opacity: 0.75 }));
+    order.forEach((j, i) => {
+      const gap = Math.min(4, Math.abs(h[one][j] - h[two][j]));
+      upper.line([[i + 0.5, 0], [i + 0.5, gap]], "ink", { width: 4, opacity: 0.75 });
+    });
     lower.clear();
     lower.y = [Math.min(-2.5, u - 0.3), b]; // the running sum, from b at the top of the axis down to u
     lower.line([[0, b], [right, b]], "grey", { dash: "2 4", width: 1 });
@@ -75,7 +78,8 @@ export default { render({ model, el }) {
     for (const [v, words] of [[b, "b"], [0, "0"]]) lower.text([0, v], words, { anchor: "end", dx: -6, dy: 4 });
     lower.text([0, 0], "same", { colour: "blue", dx: 8, dy: -5 });
     lower.text([0, 0], "different", { colour: "orange", dx: 8, dy: 15 });
-    parts.reduce((from, part, i) => {
+    order.reduce((from, j, i) => {
+      const part = parts[j];
       lower.fill([[i, from], [i + 1, from], [i + 1, from + part], [i, from + part]], part > 0 ? "pink" : "green", 1);
       lower.line([[i, b], [i, from]], "green", { width: 0.4, opacity: 0.5 });
       return from + part;

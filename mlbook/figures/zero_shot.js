@@ -8,6 +8,8 @@ import { make, put, live, note, bar } from "./kit/elements.js";
 import { figure } from "./kit/figure.js";
 import { button, choice } from "./kit/controls.js";
 import { bytes, pictures, ink } from "./kit/ink.js";
+import { described } from "./nets/comparing.js";
+import { dot, norm, unit } from "./nets/vectors.js";
 
 const SHOWN = 10, CSS = `
 .zs .f-choice { display: flex; margin: 0.45rem 0; }
@@ -33,16 +35,9 @@ export default { render({ model, el }) {
   const fig = figure(el, model, start, CSS), { state } = fig;
   el.classList.add("zs");
 
-  const prototype = () => { // g: the sum of the rows of the parts, ReLU, a second layer, unit length
-    const h = W.bias1.slice();
-    const add = (key, row) => { for (let j = 0; j < hidden; j++) h[j] += W[key][row * hidden + j]; };
-    add("script", 0);
-    add("case", state.case);
-    add("letter", state.letter);
-    state.marks.forEach((mark) => add("mark", mark));
-    const c = W.bias2.map((bias, d) => h.reduce((sum, v, j) => sum + (v > 0 ? W.weight2[d * hidden + j] * v : 0), bias));
-    return c.map((v) => v / Math.hypot(...c));
-  };
+  const row = (key, i) => W[key].subarray(i * hidden, (i + 1) * hidden);
+  const prototype = () => unit(described(W, [row("script", 0), row("case", state.case), row("letter", state.letter),
+    ...state.marks.map((mark) => row("mark", mark))]));
 
   for (const [key, names] of [["letter", data.letters], ["case", data.cases]])
     choice(fig, el, key, names.map((name, i) => [i, name]), key, { name: key });
@@ -64,7 +59,7 @@ export default { render({ model, el }) {
     const wanted = state.marks.map((m) => data.marks[m]).sort(), c = prototype(), kind = data.cases[state.case];
     const letter = data.letters[state.letter];
     const ranked = data.pictures.map((p, i) => ({
-      ...p, i, cosine: z[i].reduce((sum, v, d) => sum + v * c[d], 0) / Math.hypot(...z[i]),
+      ...p, i, cosine: dot(z[i], c) / norm(z[i]),
       hit: p.case === kind && p.letter === letter && p.marks.join() === wanted.join(),
     })).sort((a, b) => b.cosine - a.cosine);
     const rank = ranked.findIndex((p) => p.hit), found = ranked[rank];

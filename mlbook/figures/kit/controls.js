@@ -1,6 +1,7 @@
 // Buttons, sliders and choices. Each is bound to a property of the figure's state, and brings itself up to date.
 
-import { make, put, clamp } from "./elements.js";
+import { make, put } from "./elements.js";
+import { clamp } from "../nets/vectors.js";
 
 const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
 

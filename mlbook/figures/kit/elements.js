@@ -1,5 +1,7 @@
 // Elements of HTML and SVG by one function, and the small parts that figures are made of.
 
+import { clamp } from "../nets/vectors.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const DRAWN = new Set("svg g path circle ellipse line polyline polygon rect text tspan clipPath defs".split(" "));
 
@@ -40,7 +42,7 @@ export const note = (parent, text, spoken = false) =>
 export const bar = (parent, colour, attributes = {}) => {
   const track = make("div.f-track", attributes, parent);
   const fill = make("div.f-fill", { style: `background: ${tone(colour)}` }, track);
-  return { track, fill, set: (share) => { fill.style.width = `${(100 * Math.min(1, Math.max(0, share))).toFixed(2)}%`; } };
+  return { track, fill, set: (share) => { fill.style.width = `${(100 * clamp(share, 0, 1)).toFixed(2)}%`; } };
 };
 
 /** A name of the palette as a colour of CSS; anything else as it is. */
@@ -49,21 +51,8 @@ export const tone = (colour) => (/^(blue|orange|green|pink|amber|sky|grey|ink|pa
 
 export const CLASSES = ["blue", "orange", "green", "pink", "amber", "sky", "grey"];
 
-export const clamp = (v, low, high) => Math.max(low, Math.min(high, v));
-
 /** 3 steps, 1 step. */
 export const count = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 
 /** With a real minus sign. */
 export const minus = (v) => String(v).replace("-", "−");
-
-/** The class that a score is highest for. */
-export const argmax = (values) => values.indexOf(Math.max(...values));
-
-/** Pseudo-random numbers in (0, 1), the same for every reader (mulberry32). */
-export const randoms = (seed) => () => {
-  seed = (seed + 0x6d2b79f5) | 0;
-  let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-  return (((t ^ (t >>> 14)) >>> 0) + 0.5) / 4294967296;
-};

@@ -1,7 +1,8 @@
 // A pad to draw on, with mouse, pen, finger or keys. What is drawn becomes a picture like Omniglot's: 28 x 28, strokes bright
 // on dark, and thinned from a larger sheet by a Lanczos filter, as the data set is.
 
-import { make, put, clamp } from "./elements.js";
+import { make, put } from "./elements.js";
+import { clamp } from "../nets/vectors.js";
 import { button } from "./controls.js";
 import { rgb } from "./theme.js";
 

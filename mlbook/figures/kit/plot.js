@@ -1,7 +1,8 @@
 // A plot in units of its data: limits, axes, curves, and points that a hand can move. Drawn in pixels of the screen, so that
 // words keep their size on a phone.
 
-import { make, put, clamp, tone, minus } from "./elements.js";
+import { make, put, tone, minus } from "./elements.js";
+import { clamp } from "../nets/vectors.js";
 
 const MOVES = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const SHORT = {
@@ -115,22 +116,6 @@ export const handle = (fig, p, { get, set, paint, label, r = 13, step = 0.1, key
     if (at) put(g, { transform: `translate(${p.spot(at)})`, "aria-label": label(...at) });
   });
   return g;
-};
-
-/** Where values on a grid (rows from the top, `columns` in a row) cross `level`, as a path (marching squares); X and Y say where
- * column i and row j lie, in pixels. */
-export const contour = (values, columns, X, Y, level = 0) => {
-  const parts = [], rows = values.length / columns;
-  for (let j = 0; j + 1 < rows; j++) for (let i = 0; i + 1 < columns; i++) {
-    const corners = [[i, j], [i + 1, j], [i + 1, j + 1], [i, j + 1]], cuts = [];
-    corners.forEach(([x, y], e) => {
-      const [x2, y2] = corners[(e + 1) % 4], v = values[y * columns + x] - level, v2 = values[y2 * columns + x2] - level;
-      const t = v / (v - v2);
-      if (v > 0 !== v2 > 0) cuts.push(`${X(x + t * (x2 - x)).toFixed(1)} ${Y(y + t * (y2 - y)).toFixed(1)}`);
-    });
-    for (let c = 0; c + 1 < cuts.length; c += 2) parts.push(`M${cuts[c]}L${cuts[c + 1]}`);
-  }
-  return parts.join("");
 };
 
 /** The outline of a mark of radius r around (0, 0). */
