@@ -93,7 +93,7 @@ def test_the_figure_writes_and_reads_as_the_package_does(browser: Browser, scale
             )
         p = torch.tensor([float(text) for text in page.locator(".mn-p").all_inner_texts()])
         torch.testing.assert_close(p, recorded.p[t].float(), atol=6e-3, rtol=0)
-        said = page.locator(".mn-said").inner_text()
+        said = page.locator(".f-said").inner_text()
         nth = LABELS[: t + 1].count(LABELS[t])
         assert said.startswith(
             f"The {['1st', '2nd', '3rd', '4th'][nth - 1]} picture of class {LABELS[t]}"
@@ -111,7 +111,7 @@ def test_another_sharpness_is_another_reading(browser: Browser) -> None:
     blurred = shown(page, "read")
     torch.testing.assert_close(blurred, Recorded(1.0).read[0].float(), atol=6e-4, rtol=0)
     assert blurred.max() < sharp.max()
-    assert "recorded run" in page.locator(".mn-said").inner_text()
+    assert "recorded run" in page.locator(".f-said").inner_text()
     page.get_by_role("button", name="learned").click()
     torch.testing.assert_close(shown(page, "read"), sharp)
     page.close()
