@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from mlbook.lstm_meta_learner import LearnedOptimizer, MetaLSTM, RecurrentAgent
 from mlbook.lstm_meta_learner.meta_lstm import prep
 from mlbook.metric import MatchingNetwork, PrototypicalNetwork, SiameseNetwork
 from mlbook.model_based import MANN, HyperNetwork, MetaNetwork, NeuralProcess
-from mlbook.nets import MLP
+from mlbook.nets import MLP, Conv4
 from mlbook.optimization import MAML
 
 FIGURES = Path(__file__).resolve().parent.parent.parent / "mlbook" / "figures"
@@ -413,6 +414,145 @@ def test_random_numbers_are_of_their_seed(run: Run) -> None:
     assert run("random", "m.shuffled([1, 2, 3, 4, 5], m.generator(3)).sort()") == [1, 2, 3, 4, 5]
     twice = run("random", "[3, 3].map((s) => m.shuffled([1, 2, 3, 4, 5], m.generator(s)))")
     assert twice[0] == twice[1]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("turned", ["", "a", "b"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 3, 7), (4, 8, 64), (33, 19, 20), (64, 30, 150)])
+def test_the_product_of_matrices(
+    run: Run, shape: tuple[int, int, int], turned: str, plain: bool
+) -> None:
+    """By WebAssembly and by the script that stands in for it."""
+    m, n, k = shape
+    a, b = torch.randn(m, k), torch.randn(k, n)
+    code = "(m.workPlainly(plain), m.matmul(a, b, rows, columns, inner, turned))"
+    found = run(
+        "matmul",
+        code,
+        a=(a.T if turned == "a" else a).flatten(),
+        b=(b.T if turned == "b" else b).flatten(),
+        **{"plain": plain, "turned": turned, "rows": m, "columns": n, "inner": k},
+    )
+    run("matmul", "m.workPlainly(false) ?? null")
+    same(found, (a @ b).flatten())
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """From torch's `[B, C, H, W]` to the order of the modules, `[C, B, H, W]`, as one list."""
+    return x.transpose(0, 1).flatten()
+
+
+@pytest.mark.parametrize("side", [3, 7, 14, 28])
+@pytest.mark.parametrize(("batch", "channels", "out"), [(1, 1, 5), (3, 4, 6), (2, 8, 3)])
+def test_a_convolution_and_its_gradients(
+    run: Run, side: int, batch: int, channels: int, out: int
+) -> None:
+    conv = nn.Conv2d(channels, out, 3, padding=1)
+    x = torch.randn(batch, channels, side, side, requires_grad=True)
+    y = conv(x)
+    dy = torch.randn_like(y)
+    dx, dw = torch.autograd.grad(y, [x, conv.weight], dy)
+    code = """((x, layer, dy) => ({
+        y: m.convolve(layer, x, batch, side), ...m.convolveBack(layer, x, dy, batch, side) }))(
+        Float32Array.from(x), { weight: Float32Array.from(w), bias, out }, Float32Array.from(dy))"""
+    given = {"x": channels_first(x), "w": conv.weight.flatten(), "bias": conv.bias, "out": out}
+    found = run("conv", code, dy=channels_first(dy), batch=batch, side=side, **given)
+    same(found["y"], channels_first(y))
+    same(found["dx"], channels_first(dx))
+    same(found["dw"], dw.flatten(), 3e-4)
+
+
+@pytest.mark.parametrize("side", [2, 7, 14])
+def test_batch_norm_and_pooling(run: Run, side: int) -> None:
+    norm = nn.BatchNorm2d(5)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = (3 * torch.randn(4, 5, side, side) + 2).requires_grad_()
+    y = norm(x)
+    dy = torch.randn_like(y)
+    wanted = torch.autograd.grad(y, [x, norm.weight, norm.bias], dy)
+    code = """((norm, x, dy) => ({
+        y: m.batchNorm(norm, x), back: m.batchNormBack(norm, x, dy), kept: m.batchNorm(norm, x, stats),
+        pool: m.pool(x, side) }))({ gamma, beta }, Float32Array.from(x), Float32Array.from(dy))"""
+    norm.eval()
+    stats = {"mean": norm.running_mean.tolist(), "variance": norm.running_var.tolist()}
+    given = {"gamma": norm.weight, "beta": norm.bias, "x": channels_first(x), "stats": stats}
+    found = run("conv", code, dy=channels_first(dy), side=side, **given)
+    same(found["y"], channels_first(y))
+    same(found["kept"], channels_first(norm(x)))
+    same(found["back"]["dx"], channels_first(wanted[0]))
+    same(found["back"]["dgamma"], wanted[1])
+    same(found["back"]["dbeta"], wanted[2])
+    same(found["pool"]["y"], channels_first(F.max_pool2d(x, 2)))
+    places = torch.tensor(found["pool"]["from"])
+    same(channels_first(x)[places], channels_first(F.max_pool2d(x, 2)))
+
+
+def test_a_folded_convolution_is_both(run: Run) -> None:
+    conv, norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+    norm(5 * torch.randn(50, 4, 6, 6) + 1)  # statistics that are not 0 and 1
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = torch.randn(2, 3, 7, 7)
+    layer = {"weight": conv.weight.flatten().tolist(), "bias": conv.bias.tolist(), "out": 4}
+    stats = {"mean": norm.running_mean.tolist(), "variance": norm.running_var.tolist()}
+    code = "m.convolve(m.folded(layer, { gamma, beta }, stats), Float32Array.from(x), 2, 7)"
+    given = {"layer": layer, "gamma": norm.weight, "beta": norm.bias, "stats": stats}
+    found = run("conv", code, x=channels_first(x), **given)
+    same(found, channels_first(norm.eval()(conv(x))))
+
+
+def adaptable(net: nn.Sequential) -> dict[str, Any]:
+    """The network of MAML as conv4.js has it."""
+    blocks: Any = net[0].blocks
+    return {
+        "convs": [
+            {"weight": b[0].weight.flatten().tolist(), "out": len(b[0].weight)} for b in blocks
+        ],
+        "norms": [{"gamma": b[1].weight.tolist(), "beta": b[1].bias.tolist()} for b in blocks],
+        "head": {"weight": net[1].weight.flatten().tolist(), "bias": net[1].bias.tolist()},
+    }
+
+
+def test_a_step_of_maml_through_conv4(run: Run) -> None:
+    """Gradients by hand, through batch norm with the statistics of the batch, against autograd."""
+    net = nn.Sequential(Conv4(hidden=6, track_running_stats=False), nn.Linear(6, 3))
+    for block in net[0].blocks:
+        nn.init.normal_(block[1].weight, 1, 0.2)
+        nn.init.normal_(block[1].bias)
+    x, y = torch.rand(4, 1, 28, 28), torch.tensor([0, 2, 1, 2])
+    names, weights = zip(*net.named_parameters(), strict=True)
+    loss = F.cross_entropy(net(x), y)
+    g = dict(zip(names, torch.autograd.grad(loss, weights), strict=True))
+    code = """((net, x) => ({ g: m.gradient(net, x, y), s: m.forward(net, x, 4).scores }))(net, Float32Array.from(x))"""
+    found = run("conv4", code, net=adaptable(net), x=x.flatten(), y=y)
+    same(found["s"], net(x).T.flatten())
+    for i in range(4):
+        same(found["g"]["convs"][i]["weight"], g[f"0.blocks.{i}.0.weight"].flatten())
+        same(found["g"]["norms"][i]["gamma"], g[f"0.blocks.{i}.1.weight"])
+        same(found["g"]["norms"][i]["beta"], g[f"0.blocks.{i}.1.bias"])
+    same(found["g"]["head"]["weight"], g["1.weight"].flatten())
+    same(found["g"]["head"]["bias"], g["1.bias"])
+
+
+def test_gelu_and_the_error_function(run: Run) -> None:
+    x = torch.linspace(-8, 8, 201, dtype=torch.float64)
+    same(run("transformer", "x.map(m.erf)", x=x), torch.erf(x), 1e-12)
+    same(run("transformer", "m.gelu(x)", x=x), F.gelu(x))
+
+
+def test_half_precision_and_bytes(run: Run) -> None:
+    x = torch.cat(
+        [torch.randn(50) * 10.0 ** torch.arange(-8, 2).repeat(5), torch.tensor([0.0, -0.0])]
+    )
+    text = base64.b64encode(x.half().numpy().tobytes()).decode()
+    found = run("weights", "m.halves(m.bytes(text).buffer)", text=text)
+    assert torch.equal(torch.tensor(found), x.half().float())
+    q = torch.randint(-127, 128, (3, 4), dtype=torch.int8)
+    scale = torch.tensor([0.5, 2.0, 0.1])
+    text = base64.b64encode(q.numpy().tobytes()).decode()
+    found = run("weights", "m.quantised(text, scale)", text=text, scale=scale)
+    same(found, (q * scale[:, None]).flatten())
 
 
 def test_strict_module_form() -> None:
