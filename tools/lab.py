@@ -1,4 +1,4 @@
-"""What the lab page loads: weights and pictures as classic scripts, which work from disk as well, where nothing can be fetched.
+"""What the lab page loads: weights and pictures as classic scripts, which a page from disk can load, too.
 
 The site's build writes them into `_static/lab/`: a file a method, `mlbookLab.weights("NAME", index, "base64")`, where
 `index` has the names and shapes of the tensors and the text their numbers in half precision, one after the other.

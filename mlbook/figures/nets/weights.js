@@ -15,3 +15,13 @@ export const halves = (buffer) => Float32Array.from(new Uint16Array(buffer), (h)
   if (exponent === 31) return fraction ? NaN : sign * Infinity;
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction);
 });
+
+// A state dict, { name: { shape, values } }, from its names and shapes in order and all numbers in half precision.
+export const unpacked = (index, text) => {
+  const all = halves(bytes(text).buffer);
+  let at = 0;
+  return Object.fromEntries(index.map(([name, shape]) => {
+    const size = shape.reduce((a, b) => a * b, 1);
+    return [name, { shape, values: all.subarray(at, (at += size)) }];
+  }));
+};
