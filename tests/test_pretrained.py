@@ -34,6 +34,7 @@ def test_all_weights_together_are_at_most_25_megabytes_and_each_has_a_model() ->
 
 # weights, the setting in which they were measured, and how much of its 1,000 tasks is measured again
 MEASURED = [
+    ("centroids", "centroids_5w1s"),
     ("first_order_maml", "first_order_maml_5w1s"),
     ("hypernetwork", "hypernetwork_5w1s"),
     ("in_context", "in_context_5w1s"),
@@ -61,9 +62,10 @@ def test_the_recorded_accuracy_is_that_of_the_shipped_weights(name: str, result:
         pytest.skip("Omniglot is not here: no network and no MLBOOK_DATA")
     recorded = json.loads((ROOT / "mlbook" / "results" / f"{result}.json").read_text())
     assert recorded.get("weights", name) == name
-    tasks = test.episodes(5, recorded["shots"], 15, rotations=True, seed=1)
+    turned = recorded.get("rotations", True)
+    tasks = test.episodes(5, recorded["shots"], 15, rotations=turned, seed=1)
     measured = evaluate(load_pretrained(name), tasks, n=100, **recorded.get("test", {}))
-    deviation = recorded["interval"] / 1.96 * 10**0.5  # of a mean over a tenth of the episodes
+    deviation = recorded["interval"] / 1.96 * (recorded["episodes"] / 100) ** 0.5  # of a mean over 100
     assert abs(100 * measured.mean - recorded["accuracy"]) < 4 * deviation + 0.05
 
 
@@ -107,6 +109,6 @@ def test_all_weights_are_measured() -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(
         ValueError,
-        match=r"load_pretrained\('protonet'\): there are weights for 'bandit_agent', 'first_order_maml',",
+        match=r"load_pretrained\('protonet'\): there are weights for 'bandit_agent', 'centroids', 'first_order_maml',",
     ):
         load_pretrained("protonet")

@@ -38,6 +38,13 @@ def _relation() -> nn.Module:
     return RelationNetwork(Conv4(pools=2, flatten=False), RelationModule())
 
 
+def _centroids() -> nn.Module:
+    from mlbook.baselines import PretrainedCentroids
+    from mlbook.nets import Conv4
+
+    return PretrainedCentroids(Conv4(), 64, classes=1100)
+
+
 def _adaptable() -> nn.Module:
     from mlbook.nets import Conv4
 
@@ -114,6 +121,7 @@ def _in_context() -> nn.Module:
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "bandit_agent": _bandit_agent,
+    "centroids": _centroids,
     "first_order_maml": _first_order_maml,
     "hypernetwork": _hypernetwork,
     "in_context": _in_context,
@@ -141,7 +149,8 @@ def load_pretrained(name: str) -> nn.Module:
             `"in_context"` (up to 20 classes), `"mann"`, `"matching"`, `"meta_lstm"` (for one shot),
             `"meta_lstm_5_shot"`, `"meta_network"`, `"prototypical"`, `"relation"` (for one shot),
             `"relation_5_shot"`, `"reptile"` or `"siamese"`: the method of that name with `Conv4`,
-            trained on Omniglot's 1,100 training characters. Those of MAML, Reptile, MANN, Meta
+            trained on Omniglot's 1,100 training characters. `"centroids"` is the ordinary
+            pre-training of `PretrainedCentroids` on the same characters, upright only. Those of MAML, Reptile, MANN, Meta
             Networks and the LSTM meta-learner tell 5 classes apart; MAML and Reptile were measured
             with `steps=10` and `steps=20`. `"learned_optimizer"` was trained on quadratics of 10
             dimensions, `"bandit_agent"` on two-armed bandits of 100 pulls; in `train()` mode it

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from torch import Tensor
 
 from tools import browser as chromium
 
@@ -155,3 +157,33 @@ def visits(browser: Browser, address: str) -> Iterator[dict[str, Visit]]:
     yield visits
     for visit in visits.values():
         visit.context.close()
+
+
+@pytest.fixture(scope="module")
+def run(browser: Browser) -> Iterator[Callable[..., Any]]:
+    """`run("vectors", "m.dot(a, b)", a=[1], b=[2])`: an expression over a module of figures/nets."""
+    origin = "http://figures.test"
+
+    def serve(route: Route) -> None:
+        path = route.request.url.removeprefix(origin + "/")
+        if not path:
+            return route.fulfill(content_type="text/html", body="<!doctype html>")
+        body = (ROOT / "mlbook" / "figures" / path).read_text(encoding="utf-8")
+        return route.fulfill(content_type="text/javascript", body=body)
+
+    page = browser.new_page()
+    page.route(f"{origin}/**", serve)
+    page.goto(f"{origin}/")
+
+    def run(module: str, expression: str, **given: Any) -> Any:
+        plain = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in given.items()}
+        code = """async ([url, names, values, code]) => {
+            const f = new Function("m", ...names, `return (${code})`), result = f(await import(url), ...values);
+            return JSON.stringify(result, (_, v) => (ArrayBuffer.isView(v) ? Array.from(v) : v));
+        }"""
+        url = f"{origin}/nets/{module}.js"
+        answer = page.evaluate(code, [url, list(plain), list(plain.values()), expression])
+        return json.loads(answer)
+
+    yield run
+    page.close()

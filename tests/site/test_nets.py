@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from playwright.sync_api import Browser, Route
 from torch import Tensor, nn
 
 from mlbook.data.bandits import BanditTables
@@ -25,39 +23,7 @@ from mlbook.nets import MLP, Conv4
 from mlbook.optimization import MAML
 
 FIGURES = Path(__file__).resolve().parent.parent.parent / "mlbook" / "figures"
-ORIGIN = "http://figures.test"
 Run = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def run(browser: Browser) -> Iterator[Run]:
-    """`run("vectors", "m.dot(a, b)", a=[1], b=[2])`: an expression over a module of `nets/`, in the browser."""
-
-    def serve(route: Route) -> None:
-        path = route.request.url.removeprefix(ORIGIN + "/")
-        if not path:
-            return route.fulfill(
-                content_type="text/html", body="<!doctype html><title>nets</title>"
-            )
-        body = (FIGURES / path).read_text(encoding="utf-8")
-        return route.fulfill(content_type="text/javascript", body=body)
-
-    page = browser.new_page()
-    page.route(f"{ORIGIN}/**", serve)
-    page.goto(f"{ORIGIN}/")
-
-    def run(module: str, expression: str, **given: Any) -> Any:
-        plain = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in given.items()}
-        code = """async ([url, names, values, code]) => {
-            const f = new Function("m", ...names, `return (${code})`), result = f(await import(url), ...values);
-            return JSON.stringify(result, (_, v) => (ArrayBuffer.isView(v) ? Array.from(v) : v));
-        }"""
-        url = f"{ORIGIN}/nets/{module}.js"
-        answer = page.evaluate(code, [url, list(plain), list(plain.values()), expression])
-        return json.loads(answer)
-
-    yield run
-    page.close()
 
 
 def same(found: Any, wanted: Tensor, tolerance: float = 1e-4) -> None:

@@ -1,4 +1,4 @@
-// The lab's methods, each from its shipped weights: `method(weights)(support)(query)` gives a score for every class.
+// The lab's methods, each from its shipped weights: `method(name, ...)(support)(query)` gives a score for every class.
 // `weights` maps the names of torch's state dict to { shape, values }; support has one picture of 28x28 a class, as the
 // query a Float32Array of 784 numbers in [0, 1]. Every score's argmax is the answer; what a score is differs.
 import { dot, layerNorm, norm, squaredDistance, sum, unit } from "./vectors.js";
@@ -8,6 +8,7 @@ import { blocks, descend, flattened, forward } from "./conv4.js";
 import { emit, scores as linearScores } from "./generated.js";
 import { embed as maps, half, relate } from "./relation.js";
 import { answer, read } from "./transformer.js";
+import { unpacked } from "./weights.js";
 
 const values = (weights, name) => weights[name].values;
 const pair = (weights, name) => ({ weight: values(weights, `${name}.weight`), bias: weights[`${name}.bias`]?.values });
@@ -39,7 +40,7 @@ const normalised = (weights) => {
   return (x) => layerNorm(f(x), weight, bias);
 };
 
-export const prototypical = (weights) => {
+const prototypical = (weights) => {
   const f = embedder(weights);
   return (support) => {
     const c = support.map(f);
@@ -50,7 +51,7 @@ export const prototypical = (weights) => {
   };
 };
 
-export const matching = (weights) => {
+const matching = (weights) => {
   const f = embedder(weights), s = Math.exp(values(weights, "log_s")[0]);
   return (support) => {
     const g = support.map((x) => unit(f(x)));
@@ -61,7 +62,7 @@ export const matching = (weights) => {
   };
 };
 
-export const siamese = (weights) => {
+const siamese = (weights) => {
   const f = embedder(weights), { weight, bias } = pair(weights, "alpha");
   return (support) => {
     const h = support.map(f);
@@ -72,7 +73,7 @@ export const siamese = (weights) => {
   };
 };
 
-export const relation = (weights) => {
+const relation = (weights) => {
   const [f1, f2, f3, f4] = convolutions(weights), layer = (name) => pair(weights, `relation.rest.${name}`);
   // the norm behind a pair's first convolution is shared out: its scale to both halves, its shift to the class's
   const s = fold(weights, "relation.conv_s", "relation.rest.0");
@@ -89,7 +90,7 @@ export const relation = (weights) => {
   };
 };
 
-export const hypernetwork = (weights) => {
+const hypernetwork = (weights) => {
   const f = normalised(weights), phi = pair(weights, "phi.0"), first = pair(weights, "rho.0");
   const net = { phi: [...phi.weight, ...phi.bias], hidden: phi.bias.length,
     rho: [...first.weight, ...first.bias, ...values(weights, "rho.2.weight")] };
@@ -99,7 +100,7 @@ export const hypernetwork = (weights) => {
   };
 };
 
-export const in_context = (weights) => {
+const in_context = (weights) => {
   const f = normalised(weights), heads = 2;
   const layer = (l) => {
     const of = (name) => pair(weights, `blocks.${l}.${name}`);
@@ -114,7 +115,7 @@ export const in_context = (weights) => {
   };
 };
 
-export const centroids = (weights) => {
+const centroids = (weights) => {
   const f = embedder(weights);
   return (support) => {
     const c = support.map((x) => unit(f(x)));
@@ -126,11 +127,11 @@ export const centroids = (weights) => {
 };
 
 // Nearest pixels: nothing is learned.
-export const pixels = () => (support) => (x) => support.map((s) => -norm(s.map((v, i) => v - x[i])));
+const pixels = () => (support) => (x) => support.map((s) => -norm(s.map((v, i) => v - x[i])));
 
 // MAML gives the scores after 0, 1, ..., `steps` steps of gradient descent on the support set. A query is answered in
 // the company of the support set, whose statistics batch norm needs.
-export const maml = (weights, steps = 5, rate = 0.4) => {
+const maml = (weights, steps = 5, rate = 0.4) => {
   const of = (i, part) => pair(weights, `net.0.blocks.${i}.${part}`), four = [0, 1, 2, 3];
   const start = {
     convs: four.map((i) => ({ weight: of(i, 0).weight, out: of(i, 1).weight.length })),
@@ -147,3 +148,8 @@ export const maml = (weights, steps = 5, rate = 0.4) => {
     });
   };
 };
+
+const methods = { prototypical, matching, siamese, relation, hypernetwork, in_context, maml, centroids, pixels };
+
+// The method of that name, from names and shapes of its weights and the text of their numbers.
+export const method = (name, index = [], text = "") => methods[name](unpacked(index, text));
