@@ -65,7 +65,9 @@ def test_the_recorded_accuracy_is_that_of_the_shipped_weights(name: str, result:
     turned = recorded.get("rotations", True)
     tasks = test.episodes(5, recorded["shots"], 15, rotations=turned, seed=1)
     measured = evaluate(load_pretrained(name), tasks, n=100, **recorded.get("test", {}))
-    deviation = recorded["interval"] / 1.96 * (recorded["episodes"] / 100) ** 0.5  # of a mean over 100
+    deviation = (
+        recorded["interval"] / 1.96 * (recorded["episodes"] / 100) ** 0.5
+    )  # of a mean over 100
     assert abs(100 * measured.mean - recorded["accuracy"]) < 4 * deviation + 0.05
 
 

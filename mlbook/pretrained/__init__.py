@@ -149,12 +149,12 @@ def load_pretrained(name: str) -> nn.Module:
             `"in_context"` (up to 20 classes), `"mann"`, `"matching"`, `"meta_lstm"` (for one shot),
             `"meta_lstm_5_shot"`, `"meta_network"`, `"prototypical"`, `"relation"` (for one shot),
             `"relation_5_shot"`, `"reptile"` or `"siamese"`: the method of that name with `Conv4`,
-            trained on Omniglot's 1,100 training characters. `"centroids"` is the ordinary
-            pre-training of `PretrainedCentroids` on the same characters, upright only. Those of MAML, Reptile, MANN, Meta
+            trained on Omniglot's 1,100 training characters. Those of MAML, Reptile, MANN, Meta
             Networks and the LSTM meta-learner tell 5 classes apart; MAML and Reptile were measured
-            with `steps=10` and `steps=20`. `"learned_optimizer"` was trained on quadratics of 10
-            dimensions, `"bandit_agent"` on two-armed bandits of 100 pulls; in `train()` mode it
-            draws its arms.
+            with `steps=10` and `steps=20`. `"centroids"` is `PretrainedCentroids`, trained in the
+            ordinary way on the same characters, upright only. `"learned_optimizer"` was trained on
+            quadratics of 10 dimensions, `"bandit_agent"` on two-armed bandits of 100 pulls; in
+            `train()` mode it draws its arms.
 
     Raises:
         ValueError: If there are no weights of that name.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +20,6 @@ from mlbook.model_based import MANN, HyperNetwork, MetaNetwork, NeuralProcess
 from mlbook.nets import MLP, Conv4
 from mlbook.optimization import MAML
 
-FIGURES = Path(__file__).resolve().parent.parent.parent / "mlbook" / "figures"
 Run = Callable[..., Any]
 
 
@@ -519,21 +516,3 @@ def test_half_precision_and_bytes(run: Run) -> None:
     text = base64.b64encode(q.numpy().tobytes()).decode()
     found = run("weights", "m.quantised(text, scale)", text=text, scale=scale)
     same(found, (q * scale[:, None]).flatten())
-
-
-def test_strict_module_form() -> None:
-    """Imports a line each at the top, exports by name only: what the package's bundler understands."""
-    for file in (FIGURES / "nets").glob("*.js"):
-        lines = file.read_text(encoding="utf-8").splitlines()
-        for line in lines:
-            if line.startswith("import"):
-                assert re.fullmatch(r'import \{ [\w, ]+ \} from "\./[\w/]+\.js";', line), (
-                    file,
-                    line,
-                )
-            if line.startswith("export"):
-                assert re.match(r"export (const|function|class) \w+", line), (file, line)
-            assert len(line) <= 120, (file, line)
-        code = [line for line in lines if line and not line.startswith("//")]
-        imports = [line.startswith("import") for line in code]
-        assert imports == sorted(imports, reverse=True), f"{file}: imports stand at the top"

@@ -5,8 +5,8 @@ import { dot, layerNorm, norm, squaredDistance, sum, unit } from "./vectors.js";
 import { alike } from "./comparing.js";
 import { folded } from "./conv.js";
 import { blocks, descend, flattened, forward } from "./conv4.js";
-import { emit, scores as linearScores } from "./generated.js";
-import { embed as maps, half, relate } from "./relation.js";
+import { emit, scores } from "./generated.js";
+import { embed, half, relate } from "./relation.js";
 import { answer, read } from "./transformer.js";
 import { unpacked } from "./weights.js";
 
@@ -80,7 +80,7 @@ const relation = (weights) => {
   const q = { ...fold(weights, "relation.conv_q", "relation.rest.0"), bias: null };
   const net = { f1, f2, f3, f4, s, q, g2: fold(weights, "relation.rest.3", "relation.rest.4"),
     hidden: layer("8"), out: layer("10") };
-  const f = remembered((x) => maps(net, x));
+  const f = remembered((x) => embed(net, x));
   return (support) => {
     const halves = support.map((x) => half(s, f(x)));
     return (x) => {
@@ -96,7 +96,7 @@ const hypernetwork = (weights) => {
     rho: [...first.weight, ...first.bias, ...values(weights, "rho.2.weight")] };
   return (support) => {
     const w = emit(net, support.map((x) => [f(x)]));
-    return (x) => linearScores(w, f(x));
+    return (x) => scores(w, f(x));
   };
 };
 
@@ -143,8 +143,8 @@ const maml = (weights, steps = 5, rate = 0.4) => {
     const x = Float32Array.from(support.flatMap((s) => [...s]));
     for (let k = 0; k < steps; k++) nets.push(descend(nets[k], x, labels, rate));
     return (query) => nets.map((net) => {
-      const { scores } = forward(net, Float32Array.from([...x, ...query]), batch + 1);
-      return labels.map((k) => scores[k * (batch + 1) + batch]);
+      const { scores: all } = forward(net, Float32Array.from([...x, ...query]), batch + 1);
+      return labels.map((k) => all[k * (batch + 1) + batch]);
     });
   };
 };
