@@ -9,7 +9,8 @@ What it adds to Jupyter Book:
 - the colours of code, light and dark, in the book's palette;
 - one visible "Open in Colab" button in place of a menu with a single entry;
 - one script with all interactive figures, in place of the copy that each stored output carries;
-- an error for every picture without alternative text.
+- an error for every picture without alternative text;
+- MyST in place of the plain Markdown of the notebooks (`tools/plain.py`).
 """
 
 from __future__ import annotations
@@ -239,6 +240,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     register_plugin(
         "sphinxcontrib.bibtex.style.referencing", "author_year_round", RoundReferenceStyle
     )
+    app.setup_extension("tools.plain")
     app.add_js_file(None, body=EARLY, priority=1)
     app.connect("config-inited", _first_result, priority=100)
     app.connect("html-page-context", _buttons, priority=900)

@@ -162,11 +162,9 @@ def test_opens_with_a_title(path: Path) -> None:
 def test_a_chapter_has_three_exercises_with_solutions(path: Path) -> None:
     cells = read(path).cells
     texts = [c.source for c in cells if c.cell_type == "markdown"]
-    exercises = re.findall(
-        r"(?im)^(?::{3,}\{admonition\} |#{2,4} |\*\*)Exercise\b", "\n".join(texts)
-    )
+    exercises = re.findall(r"(?im)^(?:> \*\*|#{2,4} |\*\*)Exercise\b", "\n".join(texts))
     solutions = [c for c in cells if "hide-cell" in tags(c)]
-    solutions += re.findall(r"(?im)\bSolution\b.*\n:class: .*dropdown", "\n".join(texts))
+    solutions += re.findall(r"(?im)^<details><summary>.*\bSolution\b", "\n".join(texts))
     assert len(exercises) >= 3
     assert len(solutions) >= len(exercises), "an exercise without a hidden solution"
 

@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tools.plain import to_myst
+
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
 BIB = (BOOK / "references.bib").read_text(encoding="utf-8")
@@ -16,11 +18,13 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def markdown(page: Path) -> str:
-    """The Markdown of a page: all of an .md file, the Markdown cells of a notebook."""
+    """The MyST of a page: all of an .md file, of a notebook what the build makes of its Markdown cells."""
     text = page.read_text(encoding="utf-8")
     if page.suffix != ".ipynb":
         return text
-    cells = json.loads(text)["cells"]
+    notebook = json.loads(text)
+    assert to_myst(notebook, page.relative_to(ROOT).with_suffix("").as_posix()) == []
+    cells = notebook["cells"]
     return "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
 
 
