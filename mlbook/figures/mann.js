@@ -56,9 +56,9 @@ export default { render({ model, el }) {
     number: make("span.f-number.mn-p", {}, answer),
   }));
   const table = make("div.mn-memory", { role: "group", "aria-label": "the memory, a row a slot" }, el);
-  const top = make("div.mn-top", {}, table);
-  for (const [name, colour] of [["", "soft"], ["usage", "soft"], ["written", "orange-text"], ["content", "soft"], ["from", "soft"],
-    ["read", "blue-text"]]) make("span", { style: `color: var(--${colour})` }, top, name);
+  const top = make("div.mn-top", {}, table), heads = [["", "soft"], ["usage", "soft"], ["written", "orange-text"],
+    ["content", "soft"], ["from", "soft"], ["read", "blue-text"]];
+  for (const [name, colour] of heads) make("span", { style: `color: var(--${colour})` }, top, name);
   const rows = Array.from({ length: N }, (_, i) => {
     const row = make("div.mn-row", { role: "img" }, table);
     return { row, number: make("span.f-number", {}, row), usage: bar(row, "grey"), written: bar(row, "orange"),

@@ -71,7 +71,7 @@ def test_the_figure_takes_the_steps_that_torch_takes(browser: Browser, steps: in
         f"<body>{plots.figure('learned_optimizer', alt='four paths', data=data(rule())).data}"
     )
     page.locator("[data-set=t]").fill(str(steps))
-    said = page.locator(".lo-chart").get_attribute("aria-label") or ""
+    said = page.locator(".lo-chart svg").get_attribute("aria-label") or ""
     head, values = said.split(": ", 1)
     assert head == f"Loss after {steps} steps"
     shown = dict(part.rsplit(" ", 1) for part in values.split("; "))
@@ -86,14 +86,14 @@ def test_controls_change_what_they_name(browser: Browser) -> None:
     page.set_content(
         f"<body>{plots.figure('learned_optimizer', alt='four paths', data=data(rule())).data}"
     )
-    said = page.locator(".lo-said")
+    said = page.locator(".f-note")
 
     def losses() -> list[str]:
-        label = page.locator(".lo-chart").get_attribute("aria-label") or ""
+        label = page.locator(".lo-chart svg").get_attribute("aria-label") or ""
         return [part.rsplit(" ", 1)[1] for part in label.split(": ", 1)[1].split("; ")]
 
     before = losses()
-    page.locator(".lo-handle").press("ArrowLeft")
+    page.locator(".f-handle").press("ArrowLeft")
     assert all(a != b for a, b in zip(before, losses(), strict=True)), "another start for all"
     page.get_by_role("button", name="Reset").click()
     assert losses() == before
@@ -105,7 +105,7 @@ def test_controls_change_what_they_name(browser: Browser) -> None:
     assert all(float(a) <= float(b) for a, b in zip(tuned, before, strict=True))
     assert tuned[3] == before[3], "the learned rule has no rate"
     page.get_by_role("button", name="Reset").click()
-    page.locator("[data-set=steep]").press("ArrowRight")
+    page.locator("[data-set=factor]").press("ArrowRight")
     assert losses()[0] != before[0]
     page.locator("[data-set=t]").fill("0")
     assert "Drag the start" in (said.text_content() or "")

@@ -114,7 +114,7 @@ def test_another_unit_of_the_loss(page: Page, run: Run, power: float) -> None:
         check(page, gates, t)
     turn(page, "step", 1)
     ratio = (10**power * gates["i"][0] / plain["i"][0]).median().item()
-    match = re.search(r"median step is ([\d.e+-]+) times", page.locator(".ml-said").inner_text())
+    match = re.search(r"median step is ([\d.e+-]+) times", page.locator(".f-said").inner_text())
     assert match and abs(float(match[1]) / ratio - 1) < 0.06
     page.get_by_role("button", name="Reset").click()
     check(page, plain, 0)

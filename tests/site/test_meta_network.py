@@ -95,4 +95,4 @@ def test_the_figure_computes_what_torch_does(page: Page) -> None:
 def test_its_sentence_counts_the_right_answers(page: Page) -> None:
     exact = tensors()[0]
     right = sum(int(expected(exact, q)[1].argmax()) == label for q, label in enumerate([4, 0, 2]))
-    assert f"{right} of the 3 queries" in page.locator(".mn-said").inner_text()
+    assert f"{right} of the 3 queries" in page.locator(".f-said").inner_text()
