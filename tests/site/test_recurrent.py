@@ -105,7 +105,7 @@ def test_the_players_are_those_of_the_package(browser: Browser, game: str) -> No
 
 def test_what_the_optimal_play_is_worth_is_what_the_package_says(browser: Browser) -> None:
     page = opened(browser)
-    said = page.locator(".rb-said").inner_text()
+    said = page.locator(".f-said").inner_text()
     worth = re.search(r"worth ([\d.]+) wins in the 12 pulls", said)
     assert worth and said.startswith("Both arms")
     assert float(worth[1]) == pytest.approx(bayes_optimal(PULLS).value, abs=5e-3)  # type: ignore[attr-defined]
@@ -124,7 +124,7 @@ def test_a_game_is_played_by_keys_taken_back_and_ended(browser: Browser) -> None
     assert seen(page) == first, "the same pull of the same table pays the same"
     page.get_by_role("button", name="Let the agent finish").click()
     assert len(seen(page)) == PULLS
-    said = page.locator(".rb-said").inner_text()
+    said = page.locator(".f-said").inner_text()
     p = [float(v) / 100 for v in re.findall(r"(\d+)\s%", said)[:2]]
     lost = sum(max(p) - p[arm] for arm, _ in seen(page))
     told = re.search(r"you lost ([\d.]+) wins", said)
