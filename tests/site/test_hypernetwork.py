@@ -65,7 +65,7 @@ def emitted(model: HyperNetwork, support: list[list[list[float]]]) -> list[list[
 
 def test_the_plane_emits_the_weights_that_torch_emits(browser: Browser) -> None:
     page, model = hypernetwork(browser)
-    chart = page.locator(".hn-weights")
+    chart = page.locator(".hn-weights svg")
     for button, support in (("first", SUPPORT), ("second", [points[:1] for points in SUPPORT])):
         page.get_by_role("button", name=button).click()
         label = (chart.get_attribute("aria-label") or "").split(". ", 1)[1]
@@ -76,13 +76,13 @@ def test_the_plane_emits_the_weights_that_torch_emits(browser: Browser) -> None:
 
 def test_exchanged_labels_exchange_rows_and_points_can_be_dragged(browser: Browser) -> None:
     page, _ = hypernetwork(browser)
-    chart = page.locator(".hn-weights")
+    chart = page.locator(".hn-weights svg")
     before = shown((chart.get_attribute("aria-label") or "").split(". ", 1)[1])
     page.get_by_role("button", name="Exchange A and B").click()
     after = shown((chart.get_attribute("aria-label") or "").split(". ", 1)[1])
     assert after == [before[1], before[0], before[2]]
 
-    point = page.locator(".hn-handle:visible").first
+    point = page.locator(".f-handle:visible").first
     box, label = point.bounding_box(), point.get_attribute("aria-label")
     assert box is not None
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -93,7 +93,7 @@ def test_exchanged_labels_exchange_rows_and_points_can_be_dragged(browser: Brows
     assert point.get_attribute("aria-label") != label
     assert shown((chart.get_attribute("aria-label") or "").split(". ", 1)[1]) != after
     page.get_by_role("button", name="one shot more").click()
-    assert page.locator(".hn-handle:visible").count() == 9
+    assert page.locator(".f-handle:visible").count() == 9
     page.close()
 
 
@@ -116,11 +116,11 @@ def test_the_neural_process_and_maml_predict_as_torch_does(browser: Browser) -> 
     with torch.no_grad():
         mean, std = process.predict(x, y, at)
     wanted = [mean, std, maml.adapt(x, y, steps=5)(at).detach()]
-    drawn = shown(page.locator(".np-plane svg").get_attribute("data-curves"))
+    drawn = shown(page.locator(".f-framed svg").get_attribute("data-curves"))
     for row, line in zip(drawn, wanted, strict=True):
         assert near(row, line.flatten().tolist(), 2e-4)
 
-    points = page.locator(".np-handle:visible")
+    points = page.locator(".f-handle:visible")
     assert points.count() == 3
     points.first.press("Delete")
     assert points.count() == 2

@@ -41,7 +41,7 @@ def test_the_figure_descends_as_torch_does(browser: Browser) -> None:
     page = browser.new_page()
     page.set_content(f"<body>{plots.figure('maml_sinusoids', alt='two curves', data=data).data}")
     page.get_by_role("button", name="3 points").click()
-    said = page.locator(".ms-chart").get_attribute("aria-label") or ""
+    said = page.locator(".ms-chart svg").get_attribute("aria-label") or ""
     for net, part in zip(nets, said.split(";"), strict=True):
         shown = [float(v) for v in part.split(":")[1].split(",")]
         assert len(shown) == 11
@@ -55,7 +55,7 @@ def test_points_are_dragged_added_and_removed(browser: Browser) -> None:
     data = {"sizes": [1, 40, 40, 1], "rate": 0.01, "maml": weights, "pretrained": weights}
     page = browser.new_page(viewport={"width": 800, "height": 700})
     page.set_content(f"<body>{plots.figure('maml_sinusoids', alt='two curves', data=data).data}")
-    points = page.locator(".ms-handle:visible")
+    points = page.locator(".f-handle:visible")
     first = points.first
     assert points.count() == 10
     box, before = first.bounding_box(), first.get_attribute("aria-label")
@@ -69,7 +69,7 @@ def test_points_are_dragged_added_and_removed(browser: Browser) -> None:
     assert points.count() == 10, "a drag is not a click beside the points"
     first.press("Delete")
     assert points.count() == 9
-    plane = page.locator(".ms-plane svg").bounding_box()
+    plane = page.locator(".f-framed svg").bounding_box()
     assert plane is not None
     page.mouse.click(plane["x"] + plane["width"] / 2, plane["y"] + plane["height"] - 30)
     assert points.count() == 10
