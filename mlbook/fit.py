@@ -16,7 +16,6 @@ from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from mlbook.checkpoint import Checkpoint, load, opened, random_state, set_random_state
 from mlbook.episodes import Episode, send, whole
@@ -33,6 +32,7 @@ from mlbook.mistakes import (
     told_of,
     usable,
 )
+from mlbook.progress import progress_bar
 
 
 @dataclass
@@ -192,7 +192,7 @@ def fit(
         stopped = first > 0 and run.stopped_by(first)
         started = time.perf_counter() - history.seconds
         quiet = not progress or run.rank > 0
-        bar = enter(tqdm(total=steps, initial=first, disable=quiet, mininterval=0.5))
+        bar = enter(progress_bar(total=steps, initial=first, disable=quiet, mininterval=0.5))
         for step in range(first, first if stopped else steps):
             if step == first:
                 run.look(step)

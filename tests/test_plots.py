@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from io import BytesIO
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -30,6 +33,55 @@ def test_words_are_legible_on_paper() -> None:
     for name in ("ink", "blue", "grey"):
         assert contrast(plots.COLORS[name], "#ffffff") >= 4.5, name
     assert plots.class_color(0) == plots.class_color(7) != plots.class_color(1)
+
+
+def test_a_stored_figure_is_ink_on_white_paper_in_few_colours() -> None:
+    """Against what matplotlib draws: nowhere far from it, paper exactly white, a small dot in its own colour."""
+    import matplotlib.pyplot as plt
+    from PIL import Image
+
+    with plt.rc_context():
+        plots.use_style()
+        figure, ax = plt.subplots(figsize=(4, 3))
+        ax.plot([0, 1], [0, 1], "o", markersize=3, color=plots.COLORS["pink"])
+        ax.imshow(torch.rand(8, 8, 3).numpy(), extent=(0.2, 0.8, 0.2, 0.8))
+        ax.set(title="words", xlim=(-0.1, 1.1), ylim=(-0.1, 1.1))
+        stored = plots._png(figure)
+        assert stored is not None
+        drawn = BytesIO()
+        figure.savefig(drawn, dpi=2 * figure.dpi, bbox_inches="tight")
+        assert plots._png(plt.figure()) is None, "nothing is drawn, nothing is shown"
+        plt.close("all")
+    picture = Image.open(BytesIO(stored[0]))
+    assert picture.mode == "P"
+    assert stored[1] == {"width": picture.width // 2, "height": picture.height // 2}
+    whole = Image.open(drawn).convert("RGB")
+    assert abs(picture.width - whole.width) <= 2
+    small, _ = plots._small(whole)
+    ours, theirs = (np.asarray(p.convert("RGB"), int) for p in (Image.open(BytesIO(small)), whole))
+    assert np.abs(ours - theirs).max() <= 16
+    assert (ours[theirs.min(-1) == 255] == 255).all(), "paper is white"
+    assert len(small) < 0.6 * len(drawn.getvalue())
+
+
+def test_notebooks_show_png_whatever_is_imported_first() -> None:
+    """In a shell such as a kernel has: the formatter stays when matplotlib sets up its own."""
+    code = """
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+import matplotlib
+matplotlib.use("module://matplotlib_inline.backend_inline")
+from mlbook import plots
+plots.use_style()
+import matplotlib.pyplot as plt
+figure, ax = plt.subplots()
+ax.plot([1, 2])
+data, about = shell.display_formatter.format(figure)
+print(sorted(data), sorted(about["image/png"]))
+plt.close()
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "['image/png', 'text/plain'] ['height', 'width']"
 
 
 def test_pictures_become_ink_on_nothing() -> None:

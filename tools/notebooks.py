@@ -6,7 +6,7 @@
     python tools/notebooks.py --check --alone                   # the same as where there is no checkout
 
 The kernel is this interpreter. A notebook that fails is left as it was. What changes from run to run
-without meaning (time stamps, intermediate states of progress bars) is not stored.
+without meaning (time stamps, progress bars) is not stored.
 
 `--alone` is how a notebook runs in Colab: in an empty folder, with the installed package. It fails where a
 cell stays empty or a figure is missing that the stored notebook has.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 import time
@@ -81,6 +82,36 @@ def merge_streams(outputs: list[Any]) -> list[Any]:
     return merged
 
 
+BAR = re.compile(r"\d+%\||\[\d+:\d+(:\d+)?[<,]")  # of tqdm: with a total, and without one
+
+
+def is_progress(output: Any) -> bool:
+    """Whether an output is the widget of a progress bar; its words stand in `text/plain`."""
+    data = output.get("data", {})
+    return "application/vnd.jupyter.widget-view+json" in data and bool(
+        BAR.search(data.get("text/plain", ""))
+    )
+
+
+def without_progress(outputs: list[Any]) -> list[Any]:
+    """The outputs without progress bars: no widgets of them, no lines of them on stderr."""
+    kept = [output for output in outputs if not is_progress(output)]
+    for output in kept:
+        if output.get("name") == "stderr":
+            lines = output["text"].splitlines(keepends=True)
+            output["text"] = "".join(line for line in lines if not BAR.search(line))
+    return [o for o in kept if o.get("name") != "stderr" or o["text"].strip()]
+
+
+def describe(cell: Any) -> None:
+    """Give the pictures of a cell the alternative text of its metadata, where notebooks look for it."""
+    alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt")
+    for output in cell.outputs:
+        for kind in output.get("data", {}):
+            if alt and kind.startswith("image/"):
+                output.metadata.setdefault(kind, {})["alt"] = alt
+
+
 def tidy(notebook: Any) -> None:
     """Keep what the reader sees and drop what only says when and where it ran."""
     notebook.metadata = nbformat.from_dict(METADATA)
@@ -94,7 +125,8 @@ def tidy(notebook: Any) -> None:
         ):
             cell.metadata.pop(volatile, None)
         if cell.cell_type == "code":
-            cell.outputs = merge_streams(cell.outputs)
+            cell.outputs = without_progress(merge_streams(cell.outputs))
+            describe(cell)
 
 
 def write(notebook: Any, path: Path) -> None:
@@ -112,12 +144,13 @@ def write(notebook: Any, path: Path) -> None:
 
 
 def execute(notebook: Any, folder: Path) -> None:
-    """Run all cells in a new kernel whose working directory is this folder."""
+    """Run all cells in a new kernel whose working directory is this folder, without progress bars."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", resources=resources).execute()
+    client = NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", resources=resources)
+    client.execute(env={**os.environ, "TQDM_DISABLE": "1"})
 
 
 def run(path: Path, before: str = "", store: bool = True) -> float:

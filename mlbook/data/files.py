@@ -22,7 +22,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from tqdm import tqdm
+
+from mlbook.progress import progress_bar
 
 fcntl: Any
 try:
@@ -279,7 +280,9 @@ def download(
             if start and status != 206:  # the server starts again from the beginning
                 have = start = 0
             total = have + left
-            bar = tqdm(total=total or None, initial=have, unit="B", unit_scale=True, desc=path.name)
+            bar = progress_bar(
+                total=total or None, initial=have, unit="B", unit_scale=True, desc=path.name
+            )
             with part.open("ab" if start else "wb") as file, bar:
                 since, before = time.monotonic(), have
                 for piece in pieces:

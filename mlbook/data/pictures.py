@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
 from mlbook.data.files import printable
+from mlbook.progress import progress_bar
 
 
 def read_pictures(
@@ -37,7 +37,9 @@ def read_pictures(
         warnings.simplefilter("ignore")  # of Pillow, about large pictures and odd metadata
         # Pillow decodes and resizes outside of Python's lock, so threads are as good as processes
         done = pool.map(read, files)
-        arrays = list(tqdm(done, name, len(files), unit=" pictures", disable=len(files) < 300))
+        arrays = list(
+            progress_bar(done, name, len(files), unit=" pictures", disable=len(files) < 300)
+        )
     depth = max(array.shape[2] for array in arrays)
     pictures = np.empty((len(files), size, size, depth), np.uint8)
     for picture, array in zip(pictures, arrays, strict=True):

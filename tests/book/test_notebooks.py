@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 import yaml
+from PIL import Image
 
-from tools.notebooks import METADATA, merge_streams, of_the_book
+from tools.notebooks import METADATA, is_progress, merge_streams, of_the_book
 from tools.repository import address, colab_cell, version
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,9 +76,8 @@ def test_stores_no_error_and_no_warning(path: Path) -> None:
         for output in cell.outputs:
             assert output.output_type != "error", cell.source
             if output.output_type == "stream" and output.name == "stderr":
-                left = [line for line in output.text.splitlines() if line and "it/s" not in line]
-                left = [line for line in left if not re.search(r"\d+%\||episodes/s|s/it|B/s", line)]
-                assert not left, f"more than a progress bar on stderr: {left}"
+                pytest.fail(f"a warning, or a progress bar: {output.text}")
+            assert not is_progress(output), cell.source
 
 
 @each
@@ -98,6 +100,11 @@ def test_every_picture_is_described(path: Path) -> None:
             data = output.get("data", {})
             if any(kind.startswith("image/") for kind in data):
                 alt = alt_text(cell)
+                assert all(
+                    output.metadata[kind]["alt"] == alt
+                    for kind in data
+                    if kind.startswith("image/")
+                ), "run: make notebooks"
                 assert alt.endswith((".", "!", "?")) and len(alt) > 30, (
                     f"cell {cell.execution_count} draws: say what is to be seen, in a sentence, in "
                     f'"mystnb": {{"image": {{"alt": ...}}}}; it says {alt!r}'
@@ -106,6 +113,28 @@ def test_every_picture_is_described(path: Path) -> None:
                 assert re.search(r'aria-label="[^"]{30,}"', data["text/html"]), (
                     f"cell {cell.execution_count}: plots.figure(..., alt=...) wants a sentence"
                 )
+
+
+@each
+def test_every_picture_shows_everywhere_and_on_every_paper(path: Path) -> None:
+    """As PNG, which needs no trust, on white, at twice the size that it is shown at."""
+    for cell in code(path):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if kinds := [kind for kind in data if kind.startswith("image/")]:
+                assert kinds == ["image/png"], "JupyterLab, VS Code and GitHub hold others back"
+                size = output.metadata["image/png"]
+                with Image.open(BytesIO(base64.b64decode(data["image/png"]))) as picture:
+                    assert [picture.width // 2, picture.height // 2] == [
+                        size["width"],
+                        size["height"],
+                    ]
+                    assert picture.mode == "P" and "transparency" not in picture.info
+                    corners = [
+                        (x, y) for x in (0, picture.width - 1) for y in (0, picture.height - 1)
+                    ]
+                    paper = {picture.convert("RGB").getpixel(corner) for corner in corners}
+                assert paper == {(255, 255, 255)}, f"cell {cell.execution_count}: plots.use_style()"
 
 
 @each

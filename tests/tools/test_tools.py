@@ -42,6 +42,49 @@ def test_interleaved_streams_are_merged_and_pictures_keep_their_place() -> None:
     assert [o.get("text", "picture") for o in merged] == ["90%\n", "a\nb\n", "picture", "c\n"]
 
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def test_of_progress_nothing_is_stored_and_of_warnings_everything() -> None:
+    bar = "100%|##########| 400/400 [02:23<00:00,  2.78it/s, loss 0.331, 2.8 episodes/s]\n"
+    unknown, download = (
+        "12it [00:03,  3.9it/s]\n",
+        "a.zip:  50%|#####     | 1.2M/2.4M [00:01<00:01, 1.2MB/s]\n",
+    )
+    view = {WIDGET: {"model_id": "1"}, "text/plain": "  0%|          | 0/400 [00:00<?, ?it/s]"}
+    lab = {WIDGET: {"model_id": "2"}, "text/plain": "Lab(models=3)"}
+    said = "UserWarning: 5% of 20 it is 1 [1]\n"
+    cell = nbformat.v4.new_code_cell(
+        outputs=[
+            stream("stderr", bar + said + unknown),
+            nbformat.v4.new_output("display_data", data=view),
+            stream("stdout", "90% of it\n"),
+            stream("stderr", download),
+            nbformat.v4.new_output("display_data", data=lab),
+        ]
+    )
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"a": "state"}})
+    notebooks.tidy(notebook)
+    assert [o.get("text", o.get("data")) for o in cell.outputs] == [said, "90% of it\n", lab]
+    assert notebook.metadata == notebooks.METADATA
+
+
+def test_pictures_carry_the_alternative_text_of_their_cell() -> None:
+    cell = nbformat.v4.new_code_cell(
+        metadata={"mystnb": {"image": {"alt": "A line that rises."}}},
+        outputs=[
+            nbformat.v4.new_output(
+                "display_data",
+                data={"image/png": "AAAA", "text/plain": "<Figure>"},
+                metadata={"image/png": {"width": 7}},
+            ),
+            stream("stdout", "said\n"),
+        ],
+    )
+    notebooks.tidy(nbformat.v4.new_notebook(cells=[cell]))
+    assert cell.outputs[0].metadata == {"image/png": {"width": 7, "alt": "A line that rises."}}
+
+
 def new_notebook(path: Path, *sources: str) -> bytes:
     cells = [nbformat.v4.new_code_cell(s) for s in sources]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
@@ -125,7 +168,7 @@ def test_a_cell_that_needs_a_checkout_is_found(
 
 
 def test_a_missing_figure_beside_another_is_found_and_a_progress_bar_is_nothing() -> None:
-    figure = nbformat.v4.new_output("display_data", data={"image/svg+xml": "<svg/>"})
+    figure = nbformat.v4.new_output("display_data", data={"image/png": "AAAA"})
     bar, said = stream("stderr", "100%"), stream("stdout", "so it is")
 
     def cell(*outputs: nbformat.NotebookNode) -> nbformat.NotebookNode:
