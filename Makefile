@@ -32,7 +32,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export JUPYTER_PLATFORM_DIRS := 1
 
 .PHONY: help book site serve test test-fast lint format types unit notebooks-check site-check \
-        jupyter-check test-offline test-alone second-device notebooks results benchmarks repository \
+        jupyter-check test-offline test-alone second-device texts notebooks results benchmarks repository \
         env env-test clean distclean
 
 help:  ## this list
@@ -144,6 +144,10 @@ second-device: env-test  ## every cell of the notebooks on a simulated GPU, trai
 	@NOTEBOOKS="$(NOTEBOOKS)" $(ONE_THREAD) $(PY) -m pytest tests/second_device_notebooks.py -n $(WORKERS)
 
 # --- what takes longer -------------------------------------------------------------------------
+
+texts: env-test  ## write references and drawings into the notebooks that cite and show them (NOTEBOOKS="...")
+	@$(PY) tools/references.py $(NOTEBOOKS)
+	@$(PY) tools/drawings.py $(NOTEBOOKS)
 
 notebooks: env-test  ## run the notebooks and store their outputs (NOTEBOOKS="...")
 	@$(PY) tools/data.py

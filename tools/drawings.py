@@ -163,7 +163,7 @@ def main() -> int:
     if arguments.check:
         for path, missing in wanted.items():
             for name in sorted(missing):
-                print(f"{path}: {name} is missing or old: python tools/drawings.py")
+                print(f"{path}: {name} is missing or old: make texts")
         return 1 if names else 0
     drawn = draw(names) if names else {}
     for path, notebook in notebooks.items():

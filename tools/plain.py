@@ -228,6 +228,8 @@ class Rewriter:
                 flush()
                 out.append(self.drawing(picture[1], picture[2], self.caption(take)))
             elif not DEFINITION.fullmatch(line):
+                if re.search("<!--|</?details", re.sub("`[^`]*`", "", line)):
+                    self.problems.append(f"{line}: it stands at the beginning of a line of its own")
                 prose.append(line)
         flush()
         return "\n".join(out)

@@ -265,6 +265,15 @@ def test_the_tags_of_equations_count_from_one() -> None:
         assert numbers == list(range(1, len(numbers) + 1)), path
 
 
+@each
+def test_sections_have_the_names_that_jupyter_gives_them(path: Path) -> None:
+    """What the build knows of headings is what a Markdown parser makes of them."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    named = {name for name in plain.page(notebook).slugs if "$" not in name}
+    assert named <= headings(notebook)
+    assert len(named) > 3
+
+
 # --- the build makes MyST of it ---------------------------------------------------------------------
 
 
@@ -353,6 +362,11 @@ def test_conventions(written: str, read: str) -> None:
         ("<!-- trap -->\n> Title\n>\n> Text", "a quotation"),
         ("<!-- trap -->\n\n> **Title**\n>\n> Text", "right above a quotation"),
         ("<!-- trap -->\n> **Title**\n>\n> Text\ngoes on", "an empty line is missing"),
+        ("- <!-- trap -->\n  > **Title**\n  >\n  > Text", "at the beginning of a line"),
+        (
+            "Text. <details><summary>Proof</summary>\n\nno\n\n</details>",
+            "at the beginning of a line",
+        ),
         ("<details><summary>Proof</summary>\n\nno end", "folded text is"),
         ("<!-- references -->\n\n- Finn.", "has no <!-- /references -->"),
         ("[Finn et al. (2017)](https://arxiv.org/abs/0000.00000)", "no entry of references.bib"),
@@ -428,7 +442,27 @@ def test_the_lists_of_references_are_those_of_the_bibliography(path: Path) -> No
     notebook = json.loads(path.read_text(encoding="utf-8"))
     before = references.markdown(notebook)
     references.renew(notebook)
-    assert references.markdown(notebook) == before, "run: python tools/references.py"
+    assert references.markdown(notebook) == before, "run: make texts"
+
+
+def test_a_list_that_is_old_is_renewed_and_one_that_is_missing_is_an_error() -> None:
+    cells = [
+        "By [Finn et al. (2017)](" + FINN + ").",
+        "<!-- references -->\n- Old.\n<!-- /references -->",
+    ]
+    notebook = {"cells": [{"cell_type": "markdown", "source": [c]} for c in cells]}
+    references.renew(notebook)
+    after = "".join(notebook["cells"][1]["source"])
+    assert "Chelsea Finn" in after and "Old" not in after
+    before = json.dumps(notebook)
+    references.renew(notebook)
+    assert json.dumps(notebook) == before
+    notebook["cells"].pop()
+    with pytest.raises(ValueError, match="markers"):
+        references.renew(notebook)
+    notebook["cells"][0]["source"] = ["<!-- references -->\n<!-- /references -->"]
+    with pytest.raises(ValueError, match="markers"):
+        references.renew(notebook)
 
 
 def test_every_cited_work_has_an_address_of_its_own() -> None:
@@ -452,7 +486,7 @@ def test_a_list_names_authors_title_place_and_year() -> None:
 @each
 def test_drawings_are_those_of_the_assets(path: Path) -> None:
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    assert not drawings.old(notebook), "run: python tools/drawings.py"
+    assert not drawings.old(notebook), "run: make texts"
     for cell in notebook["cells"]:
         for name, data in drawings.DEFINITION.findall("".join(cell["source"])):
             image = drawings.opened(data)
