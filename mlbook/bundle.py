@@ -50,6 +50,12 @@ def script(name: str) -> str:
     return f"(() => {{\n{_modules((HOST, main))}{start}\n}})();"
 
 
+def worker(file: str) -> str:
+    """A module under `figures/` as the program of a Web Worker: its `serve(post)` gives what handles a message."""
+    start = f"onmessage = __modules[{file!r}].serve((x) => postMessage(x));"
+    return f"(() => {{\n{_modules((file,))}{start}\n}})();\n"
+
+
 def site() -> str:
     """All figures as one classic script: it starts those that a page has put into `window.mlbookFigures`."""
     files = [_file(name) for name in figures()]

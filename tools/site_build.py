@@ -9,6 +9,7 @@ What it adds to Jupyter Book:
 - the colours of code, light and dark, in the book's palette;
 - one visible "Open in Colab" button in place of a menu with a single entry;
 - one script with all interactive figures, in place of the copy that each stored output carries;
+- what the lab loads: weights, a worker, and sets of characters, as scripts;
 - an error for every picture without alternative text;
 - MyST in place of the plain Markdown of the notebooks (`tools/plain.py`).
 """
@@ -199,9 +200,11 @@ def _share_figures(
 
 def _write_figures(app: Sphinx) -> None:
     from mlbook import bundle
+    from tools import lab
 
     target = Path(app.outdir) / "_static" / FIGURES
     target.write_text(bundle.site(), encoding="utf8")
+    lab.write(Path(app.outdir) / "_static" / "lab")
 
 
 def _buttons(
