@@ -6,7 +6,8 @@ program of the worker; and the sets of characters in `lab_sets.json`, which
 
     python tools/lab.py
 
-draws anew from Omniglot's test characters (MIT licence, as all of Omniglot). Pictures are base64 of 2-bit grey levels, four a byte.
+draws anew from Omniglot's test characters (MIT licence, as all of Omniglot). Pictures are base64 of 2-bit grey levels,
+four a byte.
 """
 
 from __future__ import annotations

@@ -13,20 +13,23 @@ const LETTERS = "ABCDE", QUERY = 5, WAYS = 5, STEPS = 5, BLANK = pack(new Uint8A
 const closeness = (s) => s.map((v) => 1 - v / (1.25 * Math.min(...s))); // of minus a distance
 // name, in words, page, what a score says, how it becomes a share of a bar, how it is written
 const METHODS = [
-  ["prototypical", "Prototypical Networks", "metric/prototypical.html", "probability", (s) => softmax(s)],
-  ["matching", "Matching Networks", "metric/matching.html", "probability", (s) => softmax(s)],
-  ["siamese", "Siamese networks", "metric/siamese.html", "chance of the same", (s) => s.map(sigmoid)],
-  ["relation", "Relation Network", "metric/relation.html", "relation", (s) => s],
+  ["prototypical", "Prototypical", "metric/prototypical.html", "probability", (s) => softmax(s)],
+  ["matching", "Matching", "metric/matching.html", "probability", (s) => softmax(s)],
+  ["siamese", "Siamese", "metric/siamese.html", "chance of the same", (s) => s.map(sigmoid)],
+  ["relation", "Relation", "metric/relation.html", "relation score", (s) => s],
   ["hypernetwork", "HyperNetwork", "model_based/hypernetworks.html", "probability", (s) => softmax(s)],
-  ["in_context", "In-context transformer", "model_based/hypernetworks.html", "probability", (s) => softmax(s)],
-  ["centroids", "Pre-training, centroids", "problem/evaluation.html", "cosine", (s) => s],
+  ["in_context", "In-context", "model_based/hypernetworks.html", "probability", (s) => softmax(s)],
+  ["centroids", "Pre-training", "problem/evaluation.html", "cosine to centroid", (s) => s],
   ["pixels", "Nearest pixels", "problem/evaluation.html", "distance", closeness, (v) => (-v).toFixed(1)],
   ["maml", "MAML", "optimization/maml_omniglot.html", "probability", (s) => softmax(s)],
 ];
 
 const CSS = `
-.lb { max-width: 60rem; --tile: min(100%, 58px); }
-.lb-desk { display: grid; grid-template-columns: 236px minmax(0, 1fr); gap: 1.1rem 1.7rem; align-items: start; margin-top: 0.9rem; }
+.lb { position: relative; max-width: 60rem; --tile: min(100%, 58px); }
+.lb > .f-link { position: absolute; right: 0; top: 1.15rem; float: none; }
+.lb-desk { display: grid; grid-template-columns: 270px minmax(0, 1fr); gap: 1.1rem 1.8rem; align-items: start;
+  margin-top: 0.8rem; }
+.mlbook-figure .lb-left .f-said { font: 1.18em/1.4 var(--serif, Georgia, serif); margin: 1.1rem 0 0; }
 .mlbook-figure .lb-left .f-head { margin: 0 0 0.4rem; }
 .lb-left .f-bar { margin: 0.55rem 0 0; gap: 0.4rem; }
 .lb-pad { display: none; }
@@ -67,11 +70,13 @@ const CSS = `
 @media (max-width: 760px) {
   .lb-desk { grid-template-columns: minmax(0, 1fr); }
   .lb-left { display: grid; grid-template-columns: minmax(0, 236px) 1fr; gap: 0 0.8rem; align-items: start; }
-  .lb-left > .f-head { grid-column: 1 / -1; }
+  .lb-left > :is(.f-head, .f-said) { grid-column: 1 / -1; }
+  .mlbook-figure .lb-left .f-said { margin: 0.6rem 0 0; min-height: 2.9em !important; }
+  .lb > .f-link { position: static; float: right; }
   .lb-left .f-choice { flex-direction: column; align-items: stretch; }
   .lb-left .f-bar { margin: 0; }
-  .lb-table { grid-template-columns: minmax(5.2rem, 1.35fr) repeat(5, minmax(0, 1fr)) auto; gap: 3px; }
-  .lb-name, .lb-cell { font-size: 0.82em; }
+  .lb-table { grid-template-columns: minmax(5.9rem, 1.5fr) repeat(5, minmax(0, 1fr)) auto; gap: 3px; }
+  .lb-name, .lb-cell { font-size: 0.8em; }
 }`;
 
 export default { render({ model, el }) {
@@ -152,7 +157,8 @@ export default { render({ model, el }) {
   const top = make("div.lb-line", { role: "row" }, table);
   const tiles = Array.from({ length: 6 }, (_, k) => {
     const cell = make("div", { role: "columnheader" }), picture = ink(null);
-    const node = make(`button.lb-tile${k === QUERY ? ".lb-query" : ""}`, { click: () => { choose(k); fig.draw(); } }, cell, picture);
+    const looks = `button.lb-tile${k === QUERY ? ".lb-query" : ""}`;
+    const node = make(looks, { click: () => { choose(k); fig.draw(); } }, cell, picture);
     make("b", {}, node, k === QUERY ? "query" : LETTERS[k]);
     return { cell, node, picture };
   });
@@ -171,7 +177,7 @@ export default { render({ model, el }) {
   });
   const steps = make("div.lb-steps", {}, table);
   slider(fig, steps, "MAML after", "step", { min: 0, max: STEPS, name: "steps of MAML", show: (n) => count(n, "step") });
-  const said = live(el, 1), small = note(el, "");
+  const said = live(left, 4), small = note(el, "");
   put(el, { keydown: (event) => {
     const k = "abcdeq".indexOf(event.key.toLowerCase());
     if (k < 0 || event.key.length > 1 || event.ctrlKey || event.metaKey || event.altKey) return;

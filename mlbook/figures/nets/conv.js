@@ -53,8 +53,9 @@ export const pool = (x, side) => {
   const from = new Int32Array(y.length);
   for (let m = 0, at = 0; m < maps; m++) for (let i = 0; i < half; i++) for (let j = 0; j < half; j++, at++) {
     const corner = (m * side + 2 * i) * side + 2 * j;
-    let best = corner;
-    for (const p of [corner + 1, corner + side, corner + side + 1]) if (x[p] > x[best]) best = p;
+    let best = x[corner + 1] > x[corner] ? corner + 1 : corner;
+    if (x[corner + side] > x[best]) best = corner + side;
+    if (x[corner + side + 1] > x[best]) best = corner + side + 1;
     y[at] = x[best];
     from[at] = best;
   }

@@ -51,8 +51,7 @@ const pack = (to, matrix, n, k, down, across, width) => {
   for (let i = 0; i < n; i += width) {
     const here = Math.min(width, n - i);
     for (let j = 0; j < k; j++, at += width) {
-      const from = i * down + j * across;
-      for (let r = 0; r < here; r++) to[at + r] = matrix[from + r * down];
+      for (let r = 0, from = i * down + j * across; r < here; r++, from += down) to[at + r] = matrix[from];
       for (let r = here; r < width; r++) to[at + r] = 0;
     }
   }

@@ -1,7 +1,11 @@
 // Numbers out of text: what figures and the lab are given.
 
 // The bytes of base64.
-export const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+export const bytes = (text) => {
+  const raw = atob(text), out = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i++) out[i] = raw.charCodeAt(i);
+  return out;
+};
 
 // Signed bytes times a scale for each of the first dimension's entries (of one scale, if there is one number).
 export const quantised = (text, scale) => {
@@ -10,11 +14,17 @@ export const quantised = (text, scale) => {
 };
 
 // Half-precision numbers, two bytes each, as single ones.
-export const halves = (buffer) => Float32Array.from(new Uint16Array(buffer), (h) => {
-  const sign = h & 0x8000 ? -1 : 1, exponent = (h >> 10) & 31, fraction = h & 1023;
-  if (exponent === 31) return fraction ? NaN : sign * Infinity;
-  return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction);
-});
+export const halves = (buffer) => {
+  const half = new Uint16Array(buffer), out = new Float32Array(half.length);
+  const power = Array.from({ length: 32 }, (_, e) => 2 ** (e - 25));
+  for (let i = 0; i < half.length; i++) {
+    const exponent = (half[i] >> 10) & 31, fraction = half[i] & 1023;
+    let size = exponent ? power[exponent] * (1024 + fraction) : power[1] * fraction;
+    if (exponent === 31) size = fraction ? NaN : Infinity;
+    out[i] = half[i] & 0x8000 ? -size : size;
+  }
+  return out;
+};
 
 // A state dict, { name: { shape, values } }, from its names and shapes in order and all numbers in half precision.
 export const unpacked = (index, text) => {
