@@ -11,6 +11,8 @@ settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """No progress bars in notebooks that nbval runs: they are not stored, so they would be a difference."""
@@ -21,9 +23,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collectstart(collector: pytest.Collector) -> None:
     """Leave out of nbval's comparison what is not the same twice, and nothing else.
 
-    The bytes of a picture depend on the fonts and on matplotlib's version: nbval itself leaves PNG out. On
-    stderr others warn of what moves with their versions; tests/book checks that nothing of it is stored. All
-    other outputs (text, tables, HTML) are compared, and an exception fails whatever the output.
+    The bytes of a picture depend on the fonts and on matplotlib's version: nbval itself leaves PNG out, and
+    of the pictures that `explore` stores this does, with the name of the figure, a digest of them. The number
+    of a live widget is random. On stderr others warn of what moves with their versions; tests/book checks that
+    nothing of it is stored. All other outputs (text, tables, HTML) are compared, and an exception fails
+    whatever the output.
     """
     if hasattr(collector, "skip_compare"):
-        collector.skip_compare += ("stderr",)
+        collector.skip_compare += ("stderr", WIDGET)
+    if hasattr(collector, "sanitize_patterns"):
+        collector.sanitize_patterns |= {
+            r'"iVBORw0KGgo[\w+/=]*"': "PNG",
+            r"figure-[0-9a-f]{8}": "FIGURE",
+        }

@@ -31,6 +31,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 TIMEOUT = 600  # seconds a cell, as in `make test`
+WIDGET = "application/vnd.jupyter.widget-view+json"
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {
@@ -126,6 +127,10 @@ def tidy(notebook: Any) -> None:
             cell.metadata.pop(volatile, None)
         if cell.cell_type == "code":
             cell.outputs = without_progress(merge_streams(cell.outputs))
+            for (
+                output
+            ) in cell.outputs:  # a widget ends with its kernel; what stands in for it stays
+                output.get("data", {}).pop(WIDGET, None)
             describe(cell)
 
 

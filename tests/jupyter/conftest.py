@@ -73,9 +73,18 @@ class Seen:
         """Run cell i and wait until it is done; what stands under it then."""
         prompt = self.cell(i).locator(".jp-InputPrompt")
         before = prompt.inner_text()
-        self.cell(i).locator(".cm-content").click()
-        self.page.keyboard.press("Control+Enter")
-        expect(prompt).not_to_have_text(before or "[ ]:", timeout=1000 * PATIENCE)
+        until = time.monotonic() + PATIENCE
+        while (
+            True
+        ):  # before the kernel is there, JupyterLab forgets that it was asked to run something
+            self.cell(i).locator(".cm-content").click()
+            self.page.keyboard.press("Control+Enter")
+            try:
+                expect(prompt).not_to_have_text(before or "[ ]:", timeout=5000)
+                break
+            except AssertionError:
+                if time.monotonic() > until:
+                    raise
         expect(prompt).not_to_have_text("[*]:", timeout=1000 * PATIENCE)
         return self.output(i)
 
