@@ -93,8 +93,9 @@ test: env-test lint types unit site notebooks-check site-check jupyter-check  ##
 
 test-fast: env-test lint types unit  ## lint, types and unit tests: no notebook is run, no browser started
 
-lint: env-test  ## ruff over package, tests, tools and notebooks
+lint: env-test  ## ruff over package, tests, tools and notebooks; TypeScript's checks of the figures where npm is
 	@$(PY) -m ruff check --quiet .
+	@$(PY) tools/javascript.py
 	@$(PY) -m ruff format --check --quiet . || { echo "error: make format mends the layout of:" >&2; $(PY) -m ruff format --check . >&2; exit 1; }
 
 format: env-test  ## let ruff lay out the code
@@ -169,7 +170,7 @@ repository: env-test  ## carry the repository's address everywhere (URL=..., VER
 	@$(PY) tools/repository.py $(if $(URL),--url "$(URL)") $(if $(VERSION),--version "$(VERSION)")
 
 clean:  ## remove what was built; the environment and the data stay
-	@rm -rf _build build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf _build build node_modules *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## remove the environment as well

@@ -85,14 +85,6 @@ def _add(file: str, done: dict[str, str], above: tuple[str, ...]) -> None:
     if file in above:
         raise ValueError(f"modules import each other in a circle: {' > '.join([*above, file])}")
     source = (FOLDER / file).read_text(encoding="utf-8")
-    if "/" not in file and not _DEFAULT.search(
-        source
-    ):  # one that is still a function of (root, data)
-        old = source.strip().removesuffix(";")
-        source = (
-            "export default { render({ model, el }) {\nel.replaceChildren();\n("
-            f'\n{old}\n)(el, model.get("data"));\n}} }};\n'
-        )
     lines = []
     for number, line in enumerate(source.splitlines(), 1):
         if not line.startswith("import"):

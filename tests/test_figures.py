@@ -21,8 +21,6 @@ each = pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(FOLDER
 def test_a_module_is_in_the_strict_form(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     lines = ["" if line.startswith("//") else line for line in text.splitlines()]
-    if path.parent == FOLDER and "export default" not in text:
-        pytest.skip("still a function of (root, data)")
     long = [n for n, line in enumerate(text.splitlines(), 1) if len(line) > 130]
     assert not long, "lines of more than 130 characters"
     assert "__" not in text, "names with two underscores are those of the bundle"
@@ -46,6 +44,20 @@ def test_a_module_is_in_the_strict_form(path: Path) -> None:
             assert re.search(rf"(?<![\w])(?<!\w\.){name}\b", used), (
                 f"{name} is imported and not used"
             )
+
+
+def test_no_six_lines_stand_twice() -> None:
+    """Six lines in a row that say something, apart from how they are indented."""
+    seen: dict[tuple[str, ...], str] = {}
+    for path in FILES:
+        numbered = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        lines = [(n, line.strip()) for n, line in numbered if re.search(r"\w", line)]
+        lines = [(n, line) for n, line in lines if not line.startswith(("import ", "//"))]
+        for i in range(len(lines) - 5):
+            here = f"{path.relative_to(FOLDER)}:{lines[i][0]}"
+            block = tuple(line for _, line in lines[i : i + 6])
+            assert block not in seen, f"{here} says what {seen.get(block)} says"
+            seen[block] = here
 
 
 def test_modules_are_put_together_once_and_in_order(

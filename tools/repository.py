@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SKIPPED = {
     ".git", ".venv", "_build", "build", "__pycache__", "runs", ".ipynb_checkpoints",
-    ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", "pretrained",
+    ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", "pretrained", "node_modules",
 }  # fmt: skip
 TEXT = {".cff", ".css", ".ipynb", ".js", ".json", ".md", ".py", ".svg", ".toml", ".txt", ".yml"}
 ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9-]+)/([A-Za-z0-9._-]*[A-Za-z0-9_-])/?")

@@ -6,7 +6,7 @@ What it adds to Jupyter Book:
   fetched from elsewhere and pages work from disk;
 - the accuracy on the first page, read from the run that gave it;
 - round brackets for citations;
-- the colours of code, light and dark, in the book's palette;
+- the colours of code, light and dark, in the book's palette, and no markup where a word has none of them;
 - one visible "Open in Colab" button in place of a menu with a single entry;
 - one script with all interactive figures, in place of the copy that each stored output carries;
 - what the lab loads: weights, a worker, and sets of characters, as scripts;
@@ -93,7 +93,7 @@ def _style(**c: str) -> type[Style]:
         Keyword.Constant: c["number"],
         Operator: c["ink"],
         Operator.Word: c["keyword"],
-        Punctuation: c["soft"],
+        Punctuation: c["ink"],
         Name: c["ink"],
         Name.Builtin: c["name"],
         Name.Builtin.Pseudo: c["ink"],
@@ -184,16 +184,18 @@ def _finish(app: Sphinx, exception: Exception | None) -> None:
         (Path(app.outdir) / ".nojekyll").touch()  # folders that start with _ are served by Pages
 
 
+# Names, operators, punctuation and blanks have the colour of the text: without their spans a page is a third lighter.
+PLAIN = re.compile(r'<span class="(?:n|o|p|w)">([^<]*)</span>')
 FIGURE = re.compile(r"(?s)/\* figure (\w+) \*/\n.*?\n/\* end of figure \*/")
 FIGURES = "mlbook-figures.js"
 
 
-def _share_figures(
+def _lighten(
     app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any
 ) -> None:
-    """Stored outputs work alone; on a page their code comes from one file, and their data stays."""
+    """Stored figures work alone; on a page their code comes from one file, and their data stays."""
     call = r'(window.mlbookFigures ??= []).push(["\1", id, data]);'
-    context["body"] = FIGURE.sub(call, context.get("body") or "")
+    context["body"] = PLAIN.sub(r"\1", FIGURE.sub(call, context.get("body") or ""))
     if "window.mlbookFigures" in context["body"]:
         app.add_js_file(FIGURES, loading_method="defer")
 
@@ -247,7 +249,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_js_file(None, body=EARLY, priority=1)
     app.connect("config-inited", _first_result, priority=100)
     app.connect("html-page-context", _buttons, priority=900)
-    app.connect("html-page-context", _share_figures)
+    app.connect("html-page-context", _lighten)
     app.connect("doctree-resolved", _require_alternative_text)
     app.connect("build-finished", _finish, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -57,7 +57,7 @@ export default { render({ model, el }) {
   make("polygon", { points: corners.map(([a, b]) => [MIDDLE[0] + RADIUS * a, MIDDLE[1] + RADIUS * b].join()).join(" "),
     fill: "none", stroke: "currentColor", "stroke-opacity": 0.25, "stroke-width": 0.5 },
   make("svg", { viewBox: `0 0 100 ${HEIGHT}`, "aria-hidden": "true" }, stage));
-  const spot = ([a, b]) => `left: ${a}%; top: ${(100 * b) / HEIGHT}%`;
+  const spot = (/** @type {number[]} */ [a, b]) => `left: ${a}%; top: ${(100 * b) / HEIGHT}%`;
   support.forEach((digits, k) => {
     const [a, b] = framed[k], wide = Math.abs(a - 50) > 40, style = `color: var(--${COLOURS[k]})`;
     ink(make("span.ms-corner", { style: `${spot(framed[k])}; ${style}` }, stage), fromHex(digits));

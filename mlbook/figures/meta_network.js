@@ -40,6 +40,7 @@ const CSS = `
 
 export default { render({ model, el }) {
   const data = model.get("data"), H = data.hidden, n = data.query_y.length;
+  /** @returns {any} */
   const tensor = ({ shape, scale, bits }) => {
     const values = new Int8Array(bytes(bits).buffer), length = shape.at(-1);
     const row = (i) => Float64Array.from(values.subarray(i * length, (i + 1) * length), (v) => v * scale);

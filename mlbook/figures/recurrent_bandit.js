@@ -24,6 +24,7 @@ export default { render({ model, el }) {
   const fig = figure(el, model, { table: data.table, pulls: [] }, CSS), { state } = fig, worths = bayes(P);
   const layer = { ih: rows(data.ih, 5), hh: rows(data.hh, H), bias };
   const agent = recurrentAgent(layer, rows(data.W.slice(0, 2 * H), H), data.W.slice(2 * H));
+  /** @type {any[][]} */
   const PLAYERS = [["LSTM agent", agent], ["Thompson sampling", thompson], ["UCB1", ucb], ["Bayes-optimal", optimal(worths)]];
   el.classList.add("rb");
   let table;

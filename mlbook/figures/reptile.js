@@ -85,6 +85,7 @@ export default { render({ model, el }) {
     plane.clear();
     plane.draw(segments.map(plane.path).join(""), "line-2", { width: 1.2 });
     curves.forEach((p, i) => {
+      /** @type {any[]} */
       const points = Array.from({ length: 129 }, (_, m) => X * (m / 64 - 1)).map((x) => [x, height(p, x)]);
       plane.line(points, COLOURS[i], { width: 3 });
       const at = points.find(([x, y]) => x > -2.75 && Math.abs(y) < Y - 0.45);

@@ -17,7 +17,7 @@ export default { render({ model, el }) {
     const random = generator(seed);
     return Array.from({ length: SHOWN }, () => Array.from({ length: 21 }, () => normal(random)));
   };
-  const at = () => ({ sigma: SIGMA, ...state });
+  const at = () => ({ sigma: SIGMA, tau: state.tau, k: state.k });
 
   const bar = make("div.f-bar", {}, el);
   slider(fig, bar, "λ", "lam", { min: 0, max: 1, step: 0.01, show: (v) => v.toFixed(2) });

@@ -29,7 +29,7 @@ export default { render({ model, el }) {
   const data = model.get("data"), { hidden, dim } = data, inks = pictures(data.bits, data.side);
   const numbers = (key) => Float32Array.from(new Int8Array(bytes(data[key]).buffer), (v) => v * data.scale[key]);
   const arrays = ["script", "case", "letter", "mark", "bias1", "weight2", "bias2", "z"];
-  const W = Object.fromEntries(arrays.map((key) => [key, numbers(key)]));
+  const W = /** @type {any} */ (Object.fromEntries(arrays.map((key) => [key, numbers(key)])));
   const z = data.pictures.map((_, i) => W.z.subarray(i * dim, (i + 1) * dim));
   const start = { letter: data.letters.indexOf("O"), case: 1, marks: [data.marks.indexOf("HORN")] };
   const fig = figure(el, model, start, CSS), { state } = fig;

@@ -12,7 +12,8 @@ import pytest
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, expect
 
-from tests.site.conftest import HTML, Visit, pages
+from mlbook import bundle
+from tests.site.conftest import HTML, Visit, notebook, pages
 
 OWN = ("mlbook.css", "pygments.css")
 
@@ -183,4 +184,45 @@ def test_nothing_moves_for_those_who_asked(browser: Browser, address: str) -> No
            }).length"""
     )
     assert slow == 0
+    visit.context.close()
+
+
+@pytest.mark.parametrize("name", [page for page in pages() if notebook(page)])
+def test_page_without_its_pictures_and_data_is_light(name: str, address: str) -> None:
+    """What a reader waits for before there is something to read; the code of figures comes once, in a file."""
+    text = (HTML / f"{name}.html").read_text(encoding="utf-8")
+    text = re.sub(r"(?s)<svg\b.*?</svg>", "", text)
+    text = re.sub(r'"data:image/[^"]*"', "", text)
+    text = re.sub(r"(?m)const data = .*;$", "", text)
+    assert len(text.encode()) <= 250_000
+    assert "__modules" not in text, "a figure's code stands in the page"
+
+
+def test_figures_come_in_one_file_for_the_pages_that_have_some(address: str) -> None:
+    script = HTML / "_static" / "mlbook-figures.js"
+    assert script.read_text(encoding="utf-8") == bundle.site(), "of the code of today"
+    for name in pages():
+        tags = soup(HTML / f"{name}.html").find_all("script", src=re.compile(r"mlbook-figures\.js"))
+        figures = soup(HTML / f"{name}.html").find_all(class_="mlbook-figure")
+        assert len(tags) == bool(figures)
+
+
+def test_a_link_leads_to_a_figure_as_it_was(browser: Browser, address: str) -> None:
+    visit = Visit(browser, address, "light")
+    visit.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
+    page = visit.open("book/problem/objective.html")
+    figure = page.locator(".mlbook-figure", has=page.get_by_role("slider", name="spread τ"))
+    figure.get_by_role("slider", name="readings K").fill("11")
+    figure.get_by_role("button", name="Copy link").click()
+    expect(figure.get_by_role("button", name="Copied")).to_be_visible()
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == page.url and link.endswith("&k=11")
+    there = visit.context.new_page()
+    there.goto(link)
+    expect(there.get_by_role("slider", name="readings K")).to_have_value("11")
+    expect(there.locator(".mlbook-figure", has_text="11 readings each")).to_be_in_viewport()
+    there.goto(link.replace("k=11", "k=what&tau=2"))
+    expect(there.get_by_role("slider", name="readings K")).to_have_value("3")
+    expect(there.get_by_role("slider", name="spread τ")).to_have_value("2")
+    assert not visit.problems
     visit.context.close()

@@ -55,7 +55,7 @@ export const figure = (el, model, start = {}, css = "") => {
   const site = model.get("site");
   const fig = {
     el, model, start: undefined,
-    state: structuredClone(start),
+    state: /** @type {Record<string, any>} */ (structuredClone(start)),
     /** Calls `f` whenever the figure is drawn, after its own drawing. */
     follow: (f) => { followers.push(f); },
     clean: (f) => { cleaners.push(f); },

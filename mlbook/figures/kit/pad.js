@@ -76,8 +76,8 @@ export const pad = (fig, parent, { side = 28, label = "drawing pad", changed = (
       const undo = button(fig, box, "Undo", self.undo), clear = button(fig, box, "Clear", self.clear);
       fig.follow(() => { undo.disabled = !earlier.length; clear.disabled = self.empty; });
       if (!rubber) return;
-      for (const [word, on] of [["Pen", false], ["Rubber", true]]) {
-        const node = button(fig, box, word, () => { self.rubber = on; });
+      for (const on of [false, true]) {
+        const node = button(fig, box, on ? "Rubber" : "Pen", () => { self.rubber = on; });
         fig.follow(() => put(node, { "aria-pressed": self.rubber === on }));
       }
     },

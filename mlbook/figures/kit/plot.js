@@ -33,7 +33,7 @@ export const plot = (fig, parent, options) => {
     inside: ([x, y], by = 0.1) => [clamp(x, p.x[0] + by, p.x[1] - by), clamp(y, p.y[0] + by, p.y[1] - by)],
     clear: () => ink.replaceChildren(),
     /** "x y" in pixels; what is far outside or no number lies far outside. */
-    spot: ([x, y]) => [p.X(x), p.Y(y)].map((v) => clamp(Number.isNaN(v) ? -1e4 : v, -1e4, 1e4).toFixed(1)).join(" "),
+    spot: (/** @type {number[]} */ [x, y]) => [p.X(x), p.Y(y)].map((v) => clamp(Number.isNaN(v) ? -1e4 : v, -1e4, 1e4).toFixed(1)).join(" "),
     path: (points) => `M${points.map(p.spot).join("L")}`,
     draw: (d, colour, attributes = {}) =>
       make("path", { d, fill: "none", "stroke-width": 2, style: `stroke: ${tone(colour)}`, ...long(attributes) }, ink),
@@ -45,7 +45,8 @@ export const plot = (fig, parent, options) => {
     /** A mark by its outline around (0, 0). */
     mark: (point, d, colour, attributes = {}) => make("path", { d, transform: `translate(${p.spot(point)})`,
       style: `fill: ${tone(colour)}${attributes.ring ? `; stroke: ${tone(attributes.ring)}` : ""}`, ...long(attributes) }, ink),
-    /** A word at a point; dx and dy move it, in pixels. */
+    /** A word at a point; dx and dy move it, in pixels.
+     * @param {number[]} at @param {string} words @param {Record<string, any>} [look] */
     text: ([x, y], words, { colour = "ink", dx = 0, dy = 0, ...more } = {}) => make("text", { x: (p.X(x) + dx).toFixed(1),
       y: (p.Y(y) + dy).toFixed(1), style: `fill: ${tone(colour)}`, ...long(more) }, ink, words),
     /** Numbers along the axes: { x: [1, 2], y: [[0, "none"], 1], xname, yname, grid }. */
@@ -82,7 +83,8 @@ export const plot = (fig, parent, options) => {
 
 /** A point that mouse, finger and arrow keys move. `get()` says where it is, or null while it is not there; `set([x, y])`
  * moves it; `paint(g)` draws it around (0, 0); `label()` names it; `keys` are further keys: { Delete: act }; `nudge(dx, dy, far)`
- * takes the arrow keys in place of steps of `step`. */
+ * takes the arrow keys in place of steps of `step`.
+ * @param {any} fig @param {any} p @param {Record<string, any>} options */
 export const handle = (fig, p, { get, set, paint, label, r = 13, step = 0.1, keys = {}, nudge = null }) => {
   const g = make("g.f-handle", { tabindex: 0, role: "group", "aria-roledescription": "movable point" }, p.handles);
   make("circle", { r: 18, fill: "transparent" }, g);

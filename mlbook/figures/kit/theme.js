@@ -59,7 +59,7 @@ export const STYLE = `
 .mlbook-figure { ${variables(LIGHT)} }
 .mlbook-figure[data-dark] { ${variables(DARK)} color-scheme: dark; }
 .mlbook-figure { color: var(--ink); font: 14.4px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
-  max-width: 54rem; font-size-adjust: none; }
+  max-width: 54rem; font-size-adjust: none; display: flow-root; }
 .mlbook-figure * { box-sizing: border-box; }
 .mlbook-figure svg, .mlbook-figure canvas { display: block; max-width: 100%; }
 .mlbook-figure svg text { font-family: inherit; fill: currentColor; }

@@ -32,7 +32,7 @@ export const gradient = (weights, sizes, points) => {
   const starts = sizes.slice(1).reduce((at, out, l) => [...at, at[l] + (sizes[l] + 1) * out], [0]);
   for (const [x, y] of points) {
     const h = layers(weights, sizes, [x]);
-    let d = [(2 * (h[last + 1][0] - y)) / points.length]; // the derivative after the layer, from the last one back
+    let d = /** @type {any} */ ([(2 * (h[last + 1][0] - y)) / points.length]); // after the layer, from the last one back
     for (let l = last; l >= 0; l--) {
       const inputs = sizes[l], below = new Float64Array(inputs);
       for (let i = 0, row = starts[l]; i < d.length; i++, row += inputs) {
