@@ -29,8 +29,10 @@ const MOVES = { ArrowLeft: ["←", "left", -1, 0], ArrowRight: ["→", "right", 
 .rl-inside canvas { width: 100%; max-width: 165px; margin-top: 0.25rem; image-rendering: pixelated; }`;
 
 export default { render({ model, el }) {
-  const data = model.get("data"), net = Object.fromEntries(Object.entries(data.layers).map(([name, l]) =>
-    [name, { out: l.shape[0], weight: quantised(l.weight, l.scale), bias: l.bias }]));
+  const data = model.get("data");
+  const layer = ({ shape: [out], weight, scale, bias }) => ({ out, weight: quantised(weight, scale), bias });
+  /** @type {any} */
+  const net = Object.fromEntries(Object.entries(data.layers).map(([name, values]) => [name, layer(values)]));
   const [supports, queries] = [data.support, data.query].map((all) => all.map((text) => pictures(text, 28, 8)[0]));
   const light = (picture) => Float32Array.from(picture, (v) => v / 255);
   const classes = supports.map((x) => {

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from mlbook import bundle, plots
 
@@ -231,3 +231,85 @@ def test_a_handle_is_moved_by_hand_and_by_keys_and_stays_inside(page: Page) -> N
     at = page.evaluate("fig.state.at")
     assert math.isclose(at[0], 1.9) and math.isclose(at[1], 0.4, abs_tol=0.02)
     assert point.get_attribute("aria-label") == f"at {at[0]:.2f}, {at[1]:.2f}"
+
+
+def playing(page: Page) -> None:
+    modules(page, "controls", "figure", "host", "elements")
+    page.evaluate(
+        """() => { const el = document.getElementById("here"), fig = kit.figure(el, kit.modelOf({}), { t: 0 });
+            window.fig = fig;
+            kit.player(fig, el, 20, () => { fig.state.t += 1; return fig.state.t < 8; }, () => { fig.state.t = 0; });
+            fig.start(() => {}); }"""
+    )
+
+
+def test_what_plays_ends_and_waits_while_nobody_can_see_it(page: Page) -> None:
+    page.set_content("<body><div style='height: 3000px'></div><div id='here'></div>")
+    playing(page)
+    page.evaluate("document.querySelector('button').click()")
+    page.wait_for_timeout(200)
+    assert page.evaluate("fig.state.t") <= 2, "off the screen it waits"
+    page.locator("#here").scroll_into_view_if_needed()
+    page.wait_for_function("fig.state.t === 8")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    page.get_by_role("button", name="Play").click()
+    page.evaluate("fig.destroy()")
+    before = page.evaluate("fig.state.t")
+    page.wait_for_timeout(100)
+    assert page.evaluate("fig.state.t") == before, "nothing goes on after the figure"
+
+
+def test_who_wants_no_motion_sees_the_end(page: Page) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    playing(page)
+    page.get_by_role("button", name="Play").click()
+    assert page.evaluate("fig.state.t") == 8
+
+
+def test_controls_are_worked_by_keys_and_say_what_they_stand_at(page: Page) -> None:
+    modules(page, "controls", "figure", "host", "elements")
+    page.evaluate(
+        """() => { const el = document.getElementById("here"), start = { rate: 0.1, k: 2, way: "b" };
+            const fig = window.fig = kit.figure(el, kit.modelOf({}), start), show = (v) => v.toPrecision(2);
+            kit.slider(fig, el, "rate <i>α</i>", "rate", { min: -3, max: 0, step: 0.5, log: true, show });
+            kit.choice(fig, el, "ways", [["a", "one"], ["b", "two"], ["c", "three"]], "way");
+            kit.stepper(fig, el, "shots", "shot", "k", 1, 3);
+            fig.start(() => {}); }"""
+    )
+    slider = page.get_by_role("slider", name="rate α")
+    assert slider.input_value() == "-1" and slider.get_attribute("aria-valuetext") == "0.10"
+    slider.press("ArrowRight")
+    assert page.evaluate("fig.state.rate") == pytest.approx(10**-0.5)
+    two, three = (page.get_by_role("button", name=name) for name in ("two", "three"))
+    assert two.get_attribute("aria-pressed") == "true"
+    two.press("ArrowRight")
+    expect(three).to_be_focused()
+    assert page.evaluate("fig.state.way") == "c"
+    three.press("ArrowDown")
+    assert page.evaluate("fig.state.way") == "a", "they go round"
+    more = page.get_by_role("button", name="one shot more")
+    more.press("Enter")
+    assert page.evaluate("fig.state.k") == 3 and more.is_disabled()
+
+
+def test_a_finger_draws_and_moves_what_a_mouse_does(browser: Browser) -> None:
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
+    )
+    page = context.new_page()
+    page.set_content("<body style='background: white'><div id='here'></div>")
+    draw(page)
+    pad = page.locator("canvas").bounding_box()
+    assert pad is not None
+    page.touchscreen.tap(pad["x"] + pad["width"] / 2, pad["y"] + pad["height"] / 2)
+    assert max(map(max, picture(page))) > 0.5, "a dot"
+    page.set_content(f"<body>{plots.figure('prototypes', alt='A plane.').data}")
+    query, plane = page.get_by_label("query point"), page.locator(".f-framed").bounding_box()
+    before = query.get_attribute("aria-label")
+    assert plane is not None
+    page.touchscreen.tap(plane["x"] + 20, plane["y"] + 30)
+    assert query.get_attribute("aria-label") != before
+    assert query.evaluate("e => getComputedStyle(e).touchAction") == "none", (
+        "a drag does not scroll"
+    )
+    context.close()

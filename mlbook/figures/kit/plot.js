@@ -33,7 +33,8 @@ export const plot = (fig, parent, options) => {
     inside: ([x, y], by = 0.1) => [clamp(x, p.x[0] + by, p.x[1] - by), clamp(y, p.y[0] + by, p.y[1] - by)],
     clear: () => ink.replaceChildren(),
     /** "x y" in pixels; what is far outside or no number lies far outside. */
-    spot: (/** @type {number[]} */ [x, y]) => [p.X(x), p.Y(y)].map((v) => clamp(Number.isNaN(v) ? -1e4 : v, -1e4, 1e4).toFixed(1)).join(" "),
+    spot: (/** @type {number[]} */ [x, y]) =>
+      [p.X(x), p.Y(y)].map((v) => clamp(Number.isNaN(v) ? -1e4 : v, -1e4, 1e4).toFixed(1)).join(" "),
     path: (points) => `M${points.map(p.spot).join("L")}`,
     draw: (d, colour, attributes = {}) =>
       make("path", { d, fill: "none", "stroke-width": 2, style: `stroke: ${tone(colour)}`, ...long(attributes) }, ink),
