@@ -67,7 +67,7 @@ export const STYLE = `
 .mlbook-figure :is(button, select) { font: inherit; font-weight: 600; color: var(--ink); background: var(--wash); cursor: pointer;
   border: 1px solid var(--line-2); border-radius: 6px; padding: 0.3rem 0.75rem; min-height: 2.1rem; margin: 0; }
 .mlbook-figure button:hover { border-color: var(--blue); }
-.mlbook-figure button:disabled { opacity: 0.45; cursor: default; }
+.mlbook-figure button:disabled { color: var(--soft); background: none; border-style: dashed; cursor: default; }
 .mlbook-figure button[aria-pressed="true"] { background: var(--blue-text); border-color: var(--blue-text); color: var(--paper); }
 .mlbook-figure :is(button, input, select, canvas, a):focus-visible { outline: 3px solid var(--blue); outline-offset: 2px; }
 .mlbook-figure input[type="range"] { accent-color: var(--blue); min-width: 5rem; min-height: 1.6rem; cursor: pointer; margin: 0; }
