@@ -131,10 +131,30 @@ def _small(picture: Image.Image) -> tuple[bytes, dict[str, int]]:
     return stored.getvalue(), {"width": picture.width // 2, "height": picture.height // 2}
 
 
+def _painted(images: Tensor, color: str) -> Tensor:
+    """Pictures `[n, C, H, W]` of 1, 3 or 4 channels, floats or bytes, as colours and opacity `[n, 4, H, W]`.
+
+    One channel is how much ink of this colour there is; where there is none, the page shows through.
+    """
+    if images.dim() != 4 or images.shape[1] not in (1, 3, 4):
+        raise ValueError(
+            f"pictures are [n, C, H, W] with C of 1, 3 or 4, and these are {list(images.shape)}"
+        )
+    images = images.detach().cpu()
+    images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    n, channels, height, width = images.shape
+    if channels == 1:
+        ink = torch.tensor([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        return torch.cat([ink[:, None, None].expand(n, 3, height, width), images], 1)
+    return torch.cat([images, torch.ones_like(images[:, :1])], 1) if channels == 3 else images
+
+
 def show_images(
     ax: Axes, images: Tensor, columns: int, gap: int = 2, cells: Sequence[int] | None = None
 ) -> None:
     """Draw pictures `[n, C, H, W]`, floats in [0, 1] or bytes, in rows of `columns`, as ink on paper.
+
+    Picture i begins `i % columns * (W + gap)` to the right and `i // columns * (H + gap)` down.
 
     Args:
         ax: Where to draw.
@@ -146,28 +166,16 @@ def show_images(
     Raises:
         ValueError: If these are no pictures.
     """
-    if images.dim() != 4 or images.shape[1] not in (1, 3, 4):
-        raise ValueError(
-            f"pictures are [n, C, H, W] with C of 1, 3 or 4, and these are {list(images.shape)}"
-        )
-    images = images.detach().cpu()
-    if images.dtype == torch.uint8:
-        images = images.float() / 255
-    if images.shape[1] == 3:  # opaque, so that where there is no picture the page shows through
-        images = torch.cat([images, torch.ones_like(images[:, :1])], 1)
-    n, channels, height, width = images.shape
+    images = _painted(images, COLORS["ink"])
+    n, _, height, width = images.shape
     cells = range(n) if cells is None else cells
     rows = max(cells, default=0) // columns + 1
-    sheet = torch.zeros(channels, rows * (height + gap) - gap, columns * (width + gap) - gap)
+    sheet = torch.ones(4, rows * (height + gap) - gap, columns * (width + gap) - gap)
+    sheet[3] = 0  # white where it is smoothed into the edge of a picture, and not seen elsewhere
     for cell, picture in zip(cells, images, strict=True):
         top, left = (cell // columns) * (height + gap), (cell % columns) * (width + gap)
         sheet[:, top : top + height, left : left + width] = picture
-    if (
-        channels == 1
-    ):  # ink where there is ink and nothing elsewhere: the page shows through, light or dark
-        ink = torch.tensor([int(COLORS["ink"][i : i + 2], 16) / 255 for i in (1, 3, 5)])
-        sheet = torch.cat([ink[:, None, None].expand(3, *sheet.shape[1:]), sheet])
-    ax.imshow(sheet.permute(1, 2, 0).numpy(), interpolation="nearest")
+    ax.imshow(sheet.permute(1, 2, 0).numpy())  # large pixels stay sharp, small ones are smoothed
     ax.set_axis_off()
 
 
@@ -175,7 +183,8 @@ def show_episode(episode: Episode, task: int = 0, columns: int | None = None) ->
     """Draw one task: the support set by class on the left, the queries with their answers on the right.
 
     Args:
-        episode: Pictures `[T, S, C, H, W]` of any size and labels.
+        episode: Pictures `[T, S, C, H, W]` of any size, in ink or colours, and labels. A class of many takes
+            several rows.
         task: Which of the T tasks.
         columns: Query pictures in a row; about a square if not given.
 
@@ -183,6 +192,7 @@ def show_episode(episode: Episode, task: int = 0, columns: int | None = None) ->
         ValueError: If the episode is malformed or not of labelled pictures, or has no such task.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.patheffects import withStroke
 
     episode = episode.check_shapes()
     if episode.support_x.dim() != 5 or episode.support_y.is_floating_point():
@@ -194,43 +204,63 @@ def show_episode(episode: Episode, task: int = 0, columns: int | None = None) ->
         raise ValueError(f"task={task}: the tasks are numbered 0..{len(episode.support_x) - 1}")
     sx, sy, qx, qy = (t[task].cpu() for t in episode)
     ways = int(sy.max()) + 1
-    by_class = sy.argsort(stable=True)
     counts = torch.bincount(sy, minlength=ways).tolist()
-    shots = max(counts)  # of the largest class; the rows of others end earlier
-    cells = [shots * k + i for k, count in enumerate(counts) for i in range(count)]
-    columns = whole("columns", columns, 1) if columns is not None else max(3, -(-len(qx) // ways))
+    height, width = sx.shape[-2:]
+    room = max(4, int(20 * height / width))  # pictures side by side that can still be told apart
+    across = min(max(counts), room // 2)
+    lines = [max(1, -(-count // across)) for count in counts]  # of each class
+    begins = [sum(lines[:k]) for k in range(ways)]
+    cells = [across * begins[k] + i for k, count in enumerate(counts) for i in range(count)]
+    if columns is None:
+        columns = min(max(3, -(-len(qx) // ways)), room - across)
+    columns = whole("columns", columns, 1)
+    rows = max(sum(lines), -(-len(qx) // columns))
+    line = min(0.62 * math.sqrt(height / width), 6.4 / (across + columns) * height / width)
     figure, (left, right) = plt.subplots(
         1,
         2,
-        figsize=(7, 0.35 + 0.62 * ways),
-        width_ratios=[max(shots, 1.5), max(columns, 1.5)],
+        figsize=(7, 0.35 + line * rows),
+        width_ratios=[max(across, 1.5), max(columns, 1.5)],
         squeeze=True,
     )
-    height, width = sx.shape[-2:]
-    down, across = height + 2, width + 2  # from one picture to the next
-    show_images(left, sx[by_class], shots, cells=cells)
+    gap = max(2, max(height, width) // 14)
+    down, over = height + gap, width + gap  # from one picture to the next
+    show_images(left, sx[sy.argsort(stable=True)], across, gap, cells)
     left.set_title("support", color=COLORS["blue"])
+    for ax in (left, right):
+        ax.set_anchor("N")
     for k in range(ways):
         left.text(
             -6 * width / 28,
-            down * k + height / 2,
+            down * begins[k] + height / 2,
             str(k),
             color=class_color(k),
             ha="right",
             va="center",
             weight="bold",
         )
-    show_images(right, qx, columns)
+    if len(qx) == 0:
+        right.remove()
+        plt.close(figure)
+        return figure
+    show_images(right, qx, columns, gap)
     right.set_title("query", color=COLORS["orange"])
+    ink = (
+        qx.shape[1] == 1
+    )  # around a label a rim of paper is enough there; in colours it would be lost
+    rim = [withStroke(linewidth=2, foreground="white")] if ink else []
+    paper = None if ink else {"facecolor": "white", "edgecolor": "none", "pad": 1.2}
     for i, label in enumerate(qy.tolist()):
         row, column = divmod(i, columns)
         right.text(
-            across * column,
+            over * column,
             down * row + 3 * height / 28,
             str(label),
             color=class_color(label),
             size=7,
             weight="bold",
+            bbox=paper,
+            path_effects=rim,
         )
     plt.close(figure)
     return figure
@@ -392,25 +422,33 @@ def forest(
 
 
 def scatter_images(ax: Axes, xy: Tensor, images: Tensor, labels: Tensor, size: float = 15) -> None:
-    """Draw pictures at points of the plane, each in the colour of its class.
+    """Draw pictures at points of the plane, each in the colour of its class: its ink, or the frame around it.
 
     Args:
         ax: Where to draw. Its limits are set by others: a picture does not widen them.
-        xy: `[n, 2]`, where each picture goes.
-        images: `[n, 1, H, W]`, floats in [0, 1]: how much ink.
+        xy: `[n, 2]`, where the middle of each picture goes.
+        images: `[n, C, H, W]`, floats in [0, 1] or bytes; 1 channel (ink), 3 (colours), or 4 (colours and opacity).
         labels: `[n]`, the classes.
         size: Width of a picture in points (1/72 inch).
+
+    Raises:
+        ValueError: If these are no pictures.
     """
-    from matplotlib.colors import to_rgb
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-    for point, image, label in zip(
-        xy.tolist(), images.detach().cpu(), labels.tolist(), strict=True
-    ):
-        color = torch.tensor(to_rgb(class_color(label)))
-        rgba = torch.cat([color[:, None, None].expand(3, *image.shape[1:]), image]).permute(1, 2, 0)
-        box = OffsetImage(rgba.numpy(), zoom=size / image.shape[-1], interpolation="none")
-        ax.add_artist(AnnotationBbox(box, (point[0], point[1]), frameon=False, pad=0))
+    for point, image, label in zip(xy.tolist(), images, labels.tolist(), strict=True):
+        color = class_color(label)
+        (rgba,) = _painted(image[None], color)
+        box = OffsetImage(
+            rgba.permute(1, 2, 0).numpy(), zoom=size / image.shape[-1],
+            interpolation="none" if size > image.shape[-1] / 2 else "hanning",
+        )  # fmt: skip
+        frame = {"edgecolor": color, "facecolor": "none", "linewidth": 1.5}
+        ax.add_artist(
+            AnnotationBbox(
+                box, (point[0], point[1]), frameon=image.shape[0] > 1, pad=0, bboxprops=frame
+            )
+        )
 
 
 def regions(

@@ -181,9 +181,10 @@ def test_labels_stand_at_their_pictures_whatever_their_size(
     figure = plots.show_episode(Episode(sx, sy, qx, qy), columns=3)
     left, right = figure.axes[:2]
     sheets = [ax.images[0].get_array() for ax in (left, right)]
-    wide = 3 * (width + 2) - 2
-    assert sheets[0].shape == (3 * (height + 2) - 2, wide, 4)
-    assert sheets[1].shape == (2 * (height + 2) - 2, wide, 4)
+    gap = max(2, max(height, width) // 14)
+    wide = 3 * (width + gap) - gap
+    assert sheets[0].shape == (3 * (height + gap) - gap, wide, 4)
+    assert sheets[1].shape == (2 * (height + gap) - gap, wide, 4)
     value = 3 if channels == 1 else 0
     for sheet in sheets:
         opaque = sheet[..., 3] > 0
@@ -192,14 +193,14 @@ def test_labels_stand_at_their_pictures_whatever_their_size(
         (x, y), label = text.get_position(), int(text.get_text())
         assert label == k and -width < x < 0
         row = sheets[0][round(y)]  # the line of pixels beside the label
-        shots = [row[(width + 2) * i + width // 2] for i in range(3)]
+        shots = [row[(width + gap) * i + width // 2] for i in range(3)]
         assert [float(s[value]) for s in shots if s[3] > 0] == [(k + 1) / 4] * [1, 3, 2][k]
     for i, text in enumerate(right.texts):
         x, y = text.get_position()
         label = int(text.get_text())
         assert label == qy[0, i]
-        assert x == i % 3 * (width + 2), "at the left edge of its picture"
-        top = i // 3 * (height + 2)
+        assert x == i % 3 * (width + gap), "at the left edge of its picture"
+        top = i // 3 * (height + gap)
         assert top <= y < top + height / 2
         assert float(sheets[1][round(y), int(x), value]) == (label + 1) / 4
 
@@ -216,6 +217,102 @@ def test_at_28_pixels_everything_is_where_it_was() -> None:
     for i, picture in enumerate(by_class):
         r, c = divmod(i, 2)
         assert torch.equal(sheet[30 * r : 30 * r + 28, 30 * c : 30 * c + 28], picture[0])
+
+
+@pytest.mark.parametrize(
+    ("channels", "height", "width", "ways", "shots", "queries"),
+    [
+        (3, 84, 84, 5, 1, 3),
+        (1, 28, 28, 5, 5, 15),
+        (3, 20, 60, 5, 5, 4),
+        (3, 224, 224, 3, 2, 2),
+        (4, 64, 48, 3, 2, 4),
+        (1, 28, 28, 3, 24, 6),  # more shots than fit into a row
+        (3, 84, 84, 1, 3, 4),
+        (1, 28, 28, 20, 1, 1),
+        (1, 60, 20, 3, 5, 3),
+    ],
+)
+def test_labels_are_readable_and_on_their_own_pictures(
+    channels: int, height: int, width: int, ways: int, shots: int, queries: int
+) -> None:
+    """As laid out: where each label is drawn is measured, and the picture under it is told by its strength."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    y = [torch.arange(ways).repeat_interleave(n)[None] for n in (shots, queries)]
+    x = [
+        ((t + 1) / (ways + 1))[..., None, None, None].expand(*t.shape, channels, height, width)
+        for t in y
+    ]
+    figure = plots.show_episode(Episode(x[0], y[0], x[1], y[1]))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    assert figure.get_figwidth() == 7
+    for ax in figure.axes:
+        sheet, boxes = np.asarray(ax.images[0].get_array()), []
+        value = 3 if channels == 1 else 0
+        for text in ax.texts:
+            drawn = text.get_window_extent(renderer)
+            assert text.get_fontsize() >= 7
+            boxes.append(drawn)
+            box = drawn.transformed(ax.transData.inverted())
+            row = min(max(round((box.y0 + box.y1) / 2), 0), len(sheet) - 1)
+            column = max(
+                round((box.x0 + box.x1) / 2), 0
+            )  # a class stands left of its first picture
+            assert sheet[row, column, value] == pytest.approx(
+                (int(text.get_text()) + 1) / (ways + 1)
+            )
+            if ax is figure.axes[1]:
+                assert box.width < width, "wider than its picture"
+        for i, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[:i]), "labels cover each other"
+        assert len(boxes) == (ways if ax is figure.axes[0] else ways * queries)
+
+
+def test_an_episode_without_queries_is_its_support_set() -> None:
+    y = torch.arange(3)[None]
+    nothing = torch.zeros(1, 0, 3, 8, 8)
+    figure = plots.show_episode(Episode(torch.rand(1, 3, 3, 8, 8), y, nothing, y[:, :0]))
+    assert [ax.get_title(loc="left") or ax.get_title() for ax in figure.axes] == ["support"]
+
+
+@pytest.mark.parametrize("kind", ["floats", "bytes"])
+@pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 84), (4, 224)])
+def test_pictures_at_points_are_of_the_size_and_the_class_that_is_asked(
+    channels: int, side: int, kind: str
+) -> None:
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import to_hex
+    from matplotlib.offsetbox import AnnotationBbox
+
+    pictures = torch.rand(2, channels, side, side)
+    given = (255 * pictures).byte() if kind == "bytes" else pictures
+    figure, ax = plt.subplots(dpi=72)
+    plots.scatter_images(
+        ax, torch.tensor([[0.2, 0.3], [0.7, 0.6]]), given, torch.tensor([1, 0]), 24
+    )
+    figure.canvas.draw()
+    renderer: Any = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    boxes = [artist for artist in ax.artists if isinstance(artist, AnnotationBbox)]
+    for box, at, label in zip(boxes, [(0.2, 0.3), (0.7, 0.6)], (1, 0), strict=True):
+        extent = box.offsetbox.get_window_extent(renderer)
+        assert extent.width == pytest.approx(24, abs=1.5)
+        middle = ax.transData.inverted().transform(
+            ((extent.x0 + extent.x1) / 2, (extent.y0 + extent.y1) / 2)
+        )
+        assert middle == pytest.approx(at, abs=0.01)
+        colors = np.asarray(box.offsetbox.get_data())  # type: ignore[attr-defined]
+        if channels == 1:
+            assert to_hex(colors[0, 0, :3]).lower() == plots.class_color(label).lower()
+            assert np.allclose(colors[..., 3], pictures[1 - label, 0], atol=1 / 250)
+        else:
+            assert to_hex(box.patch.get_edgecolor()).lower() == plots.class_color(label).lower()
+            assert np.allclose(
+                colors[..., :3], pictures[1 - label, :3].permute(1, 2, 0), atol=1 / 250
+            )
+    plt.close(figure)
 
 
 def test_what_cannot_be_drawn_is_named() -> None:
