@@ -188,6 +188,8 @@ class Rewriter:
             i += 1
             if not outside:
                 flush()
+                if re.match(r"\s*(?:`{3,}|~{3,})\{", line):
+                    self.problems.append(f"{line}: a directive is for the site only")
                 out.append(line)
             elif line.startswith("<!--"):
                 flush()
@@ -230,6 +232,12 @@ class Rewriter:
             elif not DEFINITION.fullmatch(line):
                 if re.search("<!--|</?details", re.sub("`[^`]*`", "", line)):
                     self.problems.append(f"{line}: it stands at the beginning of a line of its own")
+                if re.search(
+                    r"^\s*:{3,}|\{[a-z]+(?::[a-z]+)?\}`|\$\$ ?\([a-z][\w-]*\)$|\{\{", line
+                ):
+                    self.problems.append(
+                        f"{line}: directives, roles and labels are for the site only"
+                    )
                 prose.append(line)
         flush()
         return "\n".join(out)
