@@ -88,7 +88,7 @@ export default { render({ model, el }) {
   const picturesOf = () => state.pictures.split(".");
   const playing = () => state.round >= 0 && sets, current = () => sets.alike[state.round % sets.alike.length];
   const truth = () => current().truth[Math.floor(state.round / sets.alike.length) % current().truth.length];
-  const hidden = () => playing() && told === null;
+  const hidden = () => playing() && told === null, revealed = () => playing() && told !== null;
 
   // ---- what is asked, and what comes back
   const engine = machine(METHODS.map(([name]) => name), {
@@ -197,7 +197,7 @@ export default { render({ model, el }) {
       ? `${answered.length - odd.length} of ${answered.length} say ${name(best)}. ` +
         `${odd.map(([line, k]) => `${line.words}: ${name(k)}`).join("; ")}.`
       : `${answered.length === 1 ? "It says" : `All ${answered.length} say`} ${name(best)}.`;
-    if (told === null) return verdict;
+    if (!revealed()) return verdict;
     return `${told === truth() ? `Right, it is ${name(truth())}.` : `No, it is ${name(truth())}.`} ${verdict}`;
   };
 
@@ -214,7 +214,7 @@ export default { render({ model, el }) {
       shown[k] = all[k];
       const name = k === QUERY ? "query" : `${hidden() ? "answer" : "class"} ${LETTERS[k]}`;
       put(node, { "aria-pressed": !hidden() && k === chosen, "aria-label": name,
-        "data-truth": told !== null && playing() && k === truth() ? "" : null });
+        "data-truth": revealed() && k === truth() ? "" : null });
     });
     pads.forEach(({ box, tools: own }, k) => {
       put(box, { "data-on": k === chosen ? "" : null });
@@ -233,7 +233,7 @@ export default { render({ model, el }) {
       const scores = line.name === "maml" ? found.scores[state.step] : found.scores, k = argmax(scores);
       votes[k] += 1;
       answered.push([line, k, scores, found.ms]);
-      if (told !== null && !counted.has(line.name)) {
+      if (revealed() && !counted.has(line.name)) {
         counted.add(line.name);
         tally[line.name] = (tally[line.name] ?? 0) + Number(k === truth());
       }
@@ -250,10 +250,10 @@ export default { render({ model, el }) {
         fill.style.height = shares ? `${(100 * clamp(shares[c], 0, 1)).toFixed(1)}%` : "0";
         number.textContent = text;
       });
-      line.mark.className = tally.asked ? "lb-tally" : "lb-odd";
-      line.mark.textContent = tally.asked ? `${tally[line.name] ?? 0}/${tally.asked}` : scores && k !== best ? "≠" : "";
+      line.mark.className = playing() ? "lb-tally" : "lb-odd";
+      line.mark.textContent = playing() ? `${tally[line.name] ?? 0}/${tally.asked}` : scores && k !== best ? "≠" : "";
     }
-    yours.textContent = tally.asked ? `you ${tally.you}/${tally.asked}` : "";
+    yours.textContent = playing() ? `you ${tally.you}/${tally.asked}` : "";
     loading.style.width = `${(100 * done) / METHODS.length}%`;
     put(load, { "aria-valuenow": done, "data-whole": done === METHODS.length ? "" : null });
     said.textContent = words(answered, odd, best);

@@ -249,6 +249,9 @@ def test_the_reader_plays_against_them(visits: dict[str, Visit]) -> None:
     page.get_by_role("button", name="answer A").focus()
     page.keyboard.press("e")
     expect(page.locator(".lb-tally").first).to_contain_text("/2")
+    stroke(page, [(0.1, 0.9), (0.3, 0.9)])  # a query of one's own: the game is over
+    expect(page.locator(".lb-tally")).to_have_count(1)
+    expect(page.locator(".lb-line[data-ms]")).to_have_count(len(METHODS) + 1)
     assert not visit.problems
 
 
