@@ -12,6 +12,7 @@ import { argmax, clamp, sigmoid, softmax } from "./nets/vectors.js";
 const LETTERS = "ABCDE", QUERY = 5, WAYS = 5, STEPS = 5, BLANK = pack(new Uint8Array(784));
 const closeness = (s) => s.map((v) => 1 - v / (1.25 * Math.min(...s))); // of minus a distance
 // name, in words, page, what a score says, how it becomes a share of a bar, how it is written
+/** @type {any[][]} */
 const METHODS = [
   ["prototypical", "Prototypical", "metric/prototypical.html", "probability", (s) => softmax(s)],
   ["matching", "Matching", "metric/matching.html", "probability", (s) => softmax(s)],

@@ -20,9 +20,9 @@ export const loaded = (name) => new Promise((resolve, reject) => {
   document.head.append(script);
 });
 
-/** A worker with methods. `answered(message)` is called with every message, `progress(done, all)` after every method that is
- * there. `ask(support, query)` while it works waits; of several the last is asked. Pictures are lists of 784 numbers in 0..1. */
-export const machine = (names, { answered, progress = () => {} }) => {
+/** A worker with methods. `answered(message)` is called with every message, `progress(n)` when n methods are there.
+ * `ask(support, query)` while it works waits; of several the last is asked. Pictures are lists of 784 numbers in 0..1. */
+export const machine = (names, { answered, progress = (done) => done }) => {
   let worker = null, busy = false, wanted = null, id = 0;
   const send = () => {
     if (!worker || busy || !wanted) return;
@@ -40,7 +40,7 @@ export const machine = (names, { answered, progress = () => {} }) => {
     };
     for (const [done, name] of names.entries()) {
       worker.postMessage(name === "pixels" ? { name, index: [], text: "" } : await loaded(name));
-      progress(done + 1, names.length);
+      progress(done + 1);
       send();
     }
   };
