@@ -86,6 +86,7 @@ export default { render({ model, el }) {
   const tally = { asked: 0, you: 0 }; // right answers in the game, and those of every method
   let sets = null, told = null, seen = 0, took = 0, plain = 0, failed = "", done = 0, counted = new Set();
   el.classList.add("lb");
+  const score = (right) => (tally.asked ? `${right ?? 0}/${tally.asked}` : "");
   const picturesOf = () => state.pictures.split(".");
   const playing = () => state.round >= 0 && sets, current = () => sets.alike[state.round % sets.alike.length];
   const truth = () => current().truth[Math.floor(state.round / sets.alike.length) % current().truth.length];
@@ -226,7 +227,7 @@ export default { render({ model, el }) {
     for (const node of others) node.disabled = !sets;
     others[1].textContent = playing() ? "Next round" : "Confuse them";
 
-    // ---- answers: how often each class is one, and who says another
+    // ---- answers, and how often each class is one
     const answered = [], votes = new Array(WAYS).fill(0);
     for (const line of lines) {
       const found = answers.get(line.name);
@@ -239,7 +240,8 @@ export default { render({ model, el }) {
         tally[line.name] = (tally[line.name] ?? 0) + Number(k === truth());
       }
     }
-    const best = argmax(votes), odd = answered.filter(([, k]) => k !== best);
+    const best = revealed() ? truth() : argmax(votes); // who says another is marked
+    const odd = answered.filter(([, k]) => k !== best);
     for (const line of lines) {
       const [, k, scores, ms] = hidden() ? [] : answered.find(([other]) => other === line) ?? [];
       const shares = scores ? line.share(scores) : null;
@@ -252,14 +254,14 @@ export default { render({ model, el }) {
         number.textContent = text;
       });
       line.mark.className = playing() ? "lb-tally" : "lb-odd";
-      line.mark.textContent = playing() ? `${tally[line.name] ?? 0}/${tally.asked}` : scores && k !== best ? "≠" : "";
+      line.mark.textContent = playing() ? score(tally[line.name]) : scores && k !== best ? "≠" : "";
     }
-    yours.textContent = playing() ? `you ${tally.you}/${tally.asked}` : "";
+    yours.textContent = playing() && tally.asked ? `you ${score(tally.you)}` : "";
     loading.style.width = `${(100 * done) / METHODS.length}%`;
     put(load, { "aria-valuenow": done, "data-whole": done === METHODS.length ? "" : null });
     said.textContent = words(answered, odd, best);
     const open = answered.length && !hidden(), time = `Worked out in this page in ${Math.round(took)} ms; nothing leaves it.`;
     small.textContent = done < METHODS.length && !failed ? `Loading the networks: ${done} of ${METHODS.length}.`
-      : open ? `${time} Orange: who says something else than most.` : "";
+      : open ? `${time} Orange: ${revealed() ? "who is wrong" : "who says something else than most"}.` : "";
   });
 } };
