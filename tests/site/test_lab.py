@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import pytest
 import torch
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from mlbook import Episode, load, load_pretrained
 from mlbook.baselines import NearestNeighbour
@@ -287,3 +287,15 @@ def test_the_first_page_answers_one_query_and_loads_nothing_before(
     assert any("_static/lab/prototypical.js" in url for url in asked)
     assert not any("_static/lab/maml.js" in url for url in asked), "one network, not nine"
     assert not visit.problems
+
+
+def test_where_nothing_can_be_loaded_the_page_says_so(browser: Browser, address: str) -> None:
+    page = browser.new_page()
+    page.route("**/_static/lab/**", lambda route: route.abort())
+    page.goto(f"{address}/book/lab.html")
+    expect(page.locator("#lab .f-said")).to_contain_text("The networks cannot be loaded here")
+    expect(page.get_by_role("button", name="Another set")).to_be_disabled()
+    page.get_by_role("button", name="Draw all myself").click()  # the pad works all the same
+    stroke(page, [(0.2, 0.2), (0.8, 0.8)])
+    expect(page.locator(".lb-pad[data-on] canvas")).to_be_visible()
+    page.close()
