@@ -27,7 +27,7 @@ ALT = (
 class Lab(anywidget.AnyWidget):
     """Draw a few examples of each class, then one more picture, and see what each of your models says of it.
 
-    Shown at the end of a cell. Python sees what is drawn, and what Python sets is shown:
+    Shown at the end of a cell. Python sees what is drawn, and what Python sets is shown::
 
         lab = Lab({"prototypes": model, "MAML": maml}, test)
         lab                                          # draw
