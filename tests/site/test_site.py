@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
+from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from mlbook import bundle
@@ -71,6 +73,32 @@ def test_own_styles_fetch_nothing(address: str) -> None:
         text = (HTML / "_static" / name).read_text(encoding="utf-8")
         assert "@import" not in text
         assert not re.search(r"url\(", text)
+
+
+@pytest.mark.parametrize("view", ["light", "dark", "phone"])
+def test_the_page_is_the_paper_of_what_notebooks_draw(visits: dict[str, Visit], view: str) -> None:
+    """The white that a notebook has under its charts is not seen here, and the chart keeps its proportions."""
+    page = visits[view].open("book/problem/how_many_tasks.html")
+    pictures = page.locator("div.cell_output img[src$='.png']")
+    assert pictures.count() >= 2
+    for i in range(pictures.count()):
+        pictures.nth(i).scroll_into_view_if_needed()
+        width, height, ratio = pictures.nth(i).evaluate(
+            "e => [e.clientWidth, e.clientHeight, e.naturalWidth / e.naturalHeight]"
+        )
+        assert width / height == pytest.approx(ratio, rel=0.02)
+        with Image.open(BytesIO(pictures.nth(i).screenshot())) as shot:
+            seen = shot.convert("RGB")
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        corners = [(x, y) for x in (2, seen.width - 3) for y in (2, seen.height - 3)]
+        for corner in corners:
+            there = seen.getpixel(corner)
+            expected = [int(v) for v in re.findall(r"\d+", paper)[:3]]
+            assert isinstance(there, tuple)
+            assert max(abs(a - b) for a, b in zip(there, expected, strict=True)) <= 2, corner
+        colors = seen.getcolors(2**24) or []
+        strongest = max(abs(sum(c) - sum(expected)) for _, c in colors if isinstance(c, tuple))
+        assert strongest > 300, "words stand out from the page"
 
 
 def test_search_finds_prototype(visits: dict[str, Visit]) -> None:
