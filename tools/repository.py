@@ -71,7 +71,7 @@ def colab_cell(url: str, number: str) -> str:
     return (
         "import sys\n\n"
         'if "google.colab" in sys.modules:\n'
-        f'    %pip install -q "mlbook @ git+{url}@v{number}"'
+        f'    %pip install -q "mlbook[lab] @ git+{url}@v{number}"'
     )
 
 

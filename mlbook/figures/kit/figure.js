@@ -52,6 +52,9 @@ export const figure = (el, model, start = {}, css = "") => {
   el.replaceChildren();
   el.classList.add("mlbook-figure");
   make("style", {}, el, STYLE + css);
+  // JupyterLab takes the arrow keys for its cells, but not from an element that asks for its own
+  const keep = ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true");
+  el.addEventListener("focusin", keep);
   const site = model.get("site");
   const fig = {
     el, model, start: undefined,
@@ -71,6 +74,7 @@ export const figure = (el, model, start = {}, css = "") => {
     destroy: () => {
       gone = true;
       for (const f of cleaners.splice(0)) f();
+      el.removeEventListener("focusin", keep);
       el.replaceChildren();
     },
   };
