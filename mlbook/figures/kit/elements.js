@@ -5,6 +5,9 @@ import { clamp } from "../nets/vectors.js";
 const SVG = "http://www.w3.org/2000/svg";
 const DRAWN = new Set("svg g path circle ellipse line polyline polygon rect text tspan clipPath defs".split(" "));
 
+/** In JupyterLab keys on what has this are the figure's; arrows would move between cells, and two zeros restart the kernel. */
+export const OWN_KEYS = { "data-lm-suppress-shortcuts": "true" };
+
 /** Sets attributes; a function is a listener, null takes the attribute away.
  * @param {any} node @param {Record<string, any>} attributes */
 export const put = (node, attributes) => {
@@ -24,6 +27,7 @@ export const make = (tag, attributes = {}, parent = null, inside = null) => {
   const node = DRAWN.has(name) ? document.createElementNS(SVG, name) : document.createElement(name);
   if (classes.length) node.setAttribute("class", classes.join(" "));
   if (name === "button") node.setAttribute("type", "button");
+  if (/^(button|input|select)$/.test(name) || "tabindex" in attributes) put(node, OWN_KEYS);
   put(node, attributes);
   if (inside !== null) node.append(...[inside].flat());
   parent?.append(node);

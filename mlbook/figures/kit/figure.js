@@ -18,7 +18,7 @@
 // first; what is particular goes to `figure` as its last argument, its classes prefixed by two letters.
 // Modules: imports on one line each at the top, exports as `export const|function|class`, no line longer than 130.
 
-import { make } from "./elements.js";
+import { make, put, OWN_KEYS } from "./elements.js";
 import { followTheme, STYLE } from "./theme.js";
 
 const read = (start, text) => { // a property from the address, of the kind that it has at the start
@@ -51,6 +51,7 @@ export const figure = (el, model, start = {}, css = "") => {
   let main = () => {}, started = false, gone = false;
   el.replaceChildren();
   el.classList.add("mlbook-figure");
+  put(el, OWN_KEYS);
   make("style", {}, el, STYLE + css);
   // JupyterLab takes the arrow keys for its cells, but not from an element that asks for its own
   const keep = ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true");

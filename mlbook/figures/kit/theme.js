@@ -64,6 +64,7 @@ export const STYLE = `
 .mlbook-figure svg, .mlbook-figure canvas { display: block; max-width: 100%; }
 .mlbook-figure svg text { font-family: inherit; fill: currentColor; }
 .mlbook-figure p { margin: 0; max-width: none; }
+.mlbook-figure table { color: inherit; font: inherit; }
 .mlbook-figure :is(button, select) { font: inherit; font-weight: 600; color: var(--ink); background: var(--wash); cursor: pointer;
   border: 1px solid var(--line-2); border-radius: 6px; padding: 0.3rem 0.75rem; min-height: 2.1rem; margin: 0; }
 .mlbook-figure button:hover { border-color: var(--blue); }
