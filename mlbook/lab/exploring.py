@@ -17,7 +17,7 @@ BETWEEN = 7  # values of a slider from low to high that are stored
 COLOURS = 64  # of a stored picture
 
 
-def explore(function: Callable[..., Any], /, alt: str, **ranges: Sequence[Any]) -> Exploration:
+def explore(function: Callable[..., Any], /, alt: str, **ranges: Sequence[Any]) -> Any:
     """Give a function that draws a figure one slider for each of its arguments.
 
         def curve(shots, scale): ...                # returns a matplotlib figure
