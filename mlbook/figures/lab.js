@@ -94,10 +94,10 @@ export default { render({ model, el }) {
 
   // ---- what is asked, and what comes back
   const engine = machine(METHODS.map(([name]) => name), {
-    answered: ({ id, name, scores, ms }) => {
+    answered: ({ id, name, scores, step: steps, ms }) => {
       if (id !== seen) { seen = id; took = 0; }
       took += ms;
-      answers.set(name, { scores, ms });
+      answers.set(name, { scores, ms, steps });
       fig.draw();
     },
     progress: (n) => { done = n; fig.draw(); },
@@ -105,16 +105,19 @@ export default { render({ model, el }) {
   engine.started.catch((error) => { failed = error.message; fig.draw(); });
   loaded("sets").then((content) => { sets = content; fig.draw(); }, () => {});
   fig.clean(engine.end);
-  let before = "";
-  const ask = () => { // when a picture has changed
-    const all = picturesOf();
-    if (all.join() === before) return;
-    before = all.join();
-    answers.clear();
-    counted = new Set();
+  let before = "", step = -1;
+  const ask = () => { // when a picture has changed, or MAML's steps
+    const all = picturesOf(), same = state.pictures === before;
+    if (same && state.step === step) return;
+    before = state.pictures;
+    step = state.step;
+    if (!same) {
+      answers.clear();
+      counted = new Set();
+    }
     if (all.includes(BLANK)) return;
     const numbers = all.map((text) => Float32Array.from(pictures(text, 28)[0], (v) => v / 255));
-    engine.ask(numbers.slice(0, WAYS), numbers[QUERY]);
+    engine.ask(numbers.slice(0, WAYS), numbers[QUERY], step);
   };
   const deal = (set, query, round = -1) => {
     Object.assign(state, { pictures: [...set.support, query].join("."), round, slot: QUERY });
@@ -232,9 +235,9 @@ export default { render({ model, el }) {
     for (const line of lines) {
       const found = answers.get(line.name);
       if (!found) continue;
-      const scores = line.name === "maml" ? found.scores[state.step] : found.scores, k = argmax(scores);
+      const { scores } = found, k = argmax(scores);
       votes[k] += 1;
-      answered.push([line, k, scores, found.ms]);
+      answered.push([line, k, scores, found]);
       if (revealed() && !counted.has(line.name)) {
         counted.add(line.name);
         tally[line.name] = (tally[line.name] ?? 0) + Number(k === truth());
@@ -243,9 +246,10 @@ export default { render({ model, el }) {
     const best = revealed() ? truth() : argmax(votes); // who says another is marked
     const odd = answered.filter(([, k]) => k !== best);
     for (const line of lines) {
-      const [, k, scores, ms] = hidden() ? [] : answered.find(([other]) => other === line) ?? [];
+      const [, k, scores, found] = hidden() ? [] : answered.find(([other]) => other === line) ?? [];
       const shares = scores ? line.share(scores) : null;
-      put(line.line, { "data-odd": scores && k !== best ? "" : null, "data-ms": scores ? ms.toFixed(1) : null });
+      put(line.line, { "data-odd": scores && k !== best ? "" : null, "data-ms": scores ? found.ms.toFixed(1) : null,
+        "data-step": scores ? found.steps : null });
       line.cells.forEach(({ cell, fill, number }, c) => {
         const text = scores ? line.write(scores[c], shares[c]) : "";
         put(cell, { "data-best": c === k ? "" : null,

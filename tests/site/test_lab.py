@@ -182,7 +182,7 @@ def test_a_link_restores_what_was_drawn(visits: dict[str, Visit]) -> None:
     page = opened(visit)
     stroke(page, [(0.1, 0.1), (0.9, 0.15)])
     page.get_by_role("slider").fill("2")
-    expect(page.locator(".lb-line[data-ms]")).to_have_count(len(METHODS) + 1)
+    expect(page.locator('.lb-line[data-step="2"]')).to_have_count(len(METHODS) + 1)
     expect(page.locator("#lab output")).to_have_text("2 steps")
     before = page.locator(".lb-cell").all_inner_texts()
     page.get_by_role("button", name="Copy link").click()
@@ -210,10 +210,13 @@ def test_by_keys_alone(visits: dict[str, Visit]) -> None:
     page.keyboard.press("Space")
     expect(page.locator(".lb-line[data-ms]")).to_have_count(len(METHODS) + 1)
     assert page.locator(".lb-cell").all_inner_texts() != before
+    after = row(page, "maml").locator(".lb-cell").all_inner_texts()
     page.get_by_role("slider").focus()
     for _ in range(5):
         page.keyboard.press("ArrowLeft")
     expect(page.locator("#lab output")).to_have_text("0 steps")
+    expect(page.locator('.lb-line[data-step="0"]')).to_have_count(len(METHODS) + 1)
+    assert row(page, "maml").locator(".lb-cell").all_inner_texts() != after, "not adapted"
     assert not visit.problems
 
 

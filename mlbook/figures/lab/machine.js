@@ -21,7 +21,8 @@ export const loaded = (name) => new Promise((resolve, reject) => {
 });
 
 /** A worker with methods. `answered(message)` is called with every message, `progress(n)` when n methods are there.
- * `ask(support, query)` while it works waits; of several the last is asked. Pictures are lists of 784 numbers in 0..1. */
+ * `ask(support, query, step)` while it works waits; of several the last is asked. Pictures are lists of 784 numbers in 0..1;
+ * MAML answers after so many steps. */
 export const machine = (names, { answered, progress = (done) => done }) => {
   let worker = null, busy = false, wanted = null, id = 0;
   const send = () => {
@@ -46,8 +47,7 @@ export const machine = (names, { answered, progress = (done) => done }) => {
   };
   return {
     started: start(),
-    ask: (support, query) => { wanted = { support, query }; send(); },
-    get asked() { return wanted ? id + 1 : id; },
+    ask: (support, query, step = 0) => { wanted = { support, query, step }; send(); },
     end: () => worker?.terminate(),
   };
 };

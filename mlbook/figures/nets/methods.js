@@ -129,8 +129,8 @@ const centroids = (weights) => {
 // Nearest pixels: nothing is learned.
 const pixels = () => (support) => (x) => support.map((s) => -norm(s.map((v, i) => v - x[i])));
 
-// MAML gives the scores after 0, 1, ..., `steps` steps of gradient descent on the support set. A query is answered in
-// the company of the support set, whose statistics batch norm needs.
+// MAML: steps of gradient descent on the support set. A learner gives the scores after so many, learner(query, 3), or a
+// list of them after 0, 1, ..., `steps`. A query is answered in the company of the support set: batch norm needs more.
 const maml = (weights, steps = 5, rate = 0.4) => {
   const of = (i, part) => pair(weights, `net.0.blocks.${i}.${part}`), four = [0, 1, 2, 3];
   const start = {
@@ -142,10 +142,14 @@ const maml = (weights, steps = 5, rate = 0.4) => {
     const batch = support.length, labels = support.map((_, k) => k), nets = [start];
     const x = Float32Array.from(support.flatMap((s) => [...s]));
     for (let k = 0; k < steps; k++) nets.push(descend(nets[k], x, labels, rate));
-    return (query) => nets.map((net) => {
-      const { scores: all } = forward(net, Float32Array.from([...x, ...query]), batch + 1);
-      return labels.map((k) => all[k * (batch + 1) + batch]);
-    });
+    return (query, step = null) => {
+      const together = Float32Array.from([...x, ...query]);
+      const after = (net) => {
+        const { scores: all } = forward(net, together, batch + 1);
+        return labels.map((k) => all[k * (batch + 1) + batch]);
+      };
+      return step === null ? nets.map(after) : after(nets[step]);
+    };
   };
 };
 
