@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup, Tag
 
+from tests.site.conftest import HTML, ROOT
 from tools import drawings, plain, references
 from tools.notebooks import of_the_book
-
-from .conftest import HTML, ROOT
 
 PATHS = of_the_book()
 each = pytest.mark.parametrize("path", PATHS, ids=lambda p: str(p.relative_to(ROOT / "book")))
 
 
+@cache
 def article(path: Path) -> Tag:
     """The page of a notebook, without its code and outputs."""
     page = (HTML / path.relative_to(ROOT)).with_suffix(".html")
