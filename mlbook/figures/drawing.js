@@ -6,7 +6,7 @@
 
 import { make, put, live, note, count, CLASSES } from "./kit/elements.js";
 import { figure } from "./kit/figure.js";
-import { button, choice, slider, stepper } from "./kit/controls.js";
+import { button, slider, stepper } from "./kit/controls.js";
 import { ink, pictures, show } from "./kit/ink.js";
 import { pad } from "./kit/pad.js";
 import { argmax } from "./nets/vectors.js";
