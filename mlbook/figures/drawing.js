@@ -24,10 +24,11 @@ const CSS = `
 .mlbook-figure table.lb-answers { border-collapse: separate; border-spacing: 3px; margin: 0; width: auto; min-width: 60%;
   font-size: inherit; --tile: 30px; border: 0; table-layout: auto; }
 .mlbook-figure .lb-answers :is(th, td) { padding: 0.2rem 0.35rem; text-align: center; border: 0; background: none; color: inherit;
-  min-width: 3.1em; font-weight: 400; vertical-align: middle; }
-.mlbook-figure .lb-answers th:first-child { text-align: left; font-weight: 600; max-width: 12em; overflow-wrap: anywhere; }
+  min-width: 2.7em; font-weight: 400; vertical-align: middle; }
+.mlbook-figure .lb-answers th:first-child { text-align: left; font-weight: 600; max-width: 9em; hyphens: auto; }
 .mlbook-figure .lb-answers thead .f-ink { margin: 0 auto; }
-.mlbook-figure .lb-answers td { border-radius: 6px; font-variant-numeric: tabular-nums; }
+.mlbook-figure table.lb-answers td { border-radius: 6px; font-variant-numeric: tabular-nums;
+  background: var(--tint, none) !important; }
 .mlbook-figure .lb-answers td.lb-best { font-weight: 700; box-shadow: inset 0 0 0 2px var(--blue); }
 .mlbook-figure .lb-answers td.lb-alone { box-shadow: inset 0 0 0 2px var(--orange); }
 .mlbook-figure .lb-answers td[colspan] { text-align: left; color: var(--orange-text); }
@@ -129,8 +130,10 @@ export default { render({ model, el }) {
   slider(fig, steps, "gradient steps", "steps", { min: 0, max: data.steps });
   const said = live(el, 1);
   if (still) {
-    note(el, model.get("site") ? "To draw, and to ask the models that you have trained, open the notebook and run this cell."
-      : "To draw here, run this cell with a kernel that has pip install \"mlbook[lab]\".");
+    const page = model.get("site") ? document.querySelector("a[href$='lab.html']") : null;
+    const own = "To draw here, and to ask the models that you have trained, run this cell in the notebook";
+    if (page) note(el, ["To draw at once, go to ", make("a", { href: page.href }, null, "the lab"), `. ${own}.`]);
+    else note(el, `${own}, with pip install "mlbook[lab]".`);
   }
   const aim = (k) => {
     state.target = k;
@@ -204,8 +207,8 @@ export default { render({ model, el }) {
       at(r).forEach((p, k) => {
         const other = k === best && best !== most && fresh.length > 1;
         make(`td${k === best ? ".lb-best" : ""}${other ? ".lb-alone" : ""}`, {
-          style: `background: color-mix(in srgb, var(--${other ? "orange" : "blue"}) ${Math.round(55 * p)}%, transparent)`,
-        }, line, p >= 0.995 ? "1.00" : p.toFixed(2));
+          style: `--tint: color-mix(in srgb, var(--${other ? "orange" : "blue"}) ${Math.round(55 * p)}%, transparent)`,
+        }, line, p.toFixed(2));
       });
     }
     steps.hidden = !rows.some((r) => r.shares.length > 1);
