@@ -132,7 +132,7 @@ export default { render({ model, el }) {
   if (still) {
     const page = model.get("site") ? document.querySelector("a[href$='lab.html']") : null;
     const own = "To draw here, and to ask the models that you have trained, run this cell in the notebook";
-    if (page) note(el, ["To draw at once, go to ", make("a", { href: page.href }, null, "the lab"), `. ${own}.`]);
+    if (page) note(el, ["To draw at once, go to ", make("a", { href: page.getAttribute("href") }, null, "the lab"), `. ${own}.`]);
     else note(el, `${own}, with pip install "mlbook[lab]".`);
   }
   const aim = (k) => {
@@ -153,7 +153,7 @@ export default { render({ model, el }) {
     classes.forEach((examples, k) => {
       const name = `class ${LETTERS[k]}, ${count(examples.length, "example")}`;
       const line = make("div.lb-class", { role: "group", "aria-label": name }, support);
-      make("b", { style: `color: var(--${CLASSES[k % CLASSES.length]})` }, line, LETTERS[k]);
+      make("b", { style: `color: var(--${CLASSES[k % CLASSES.length]}-text)` }, line, LETTERS[k]);
       examples.forEach((picture, i) => {
         const tile = make(still ? "span.f-tile" : "button.f-tile", {}, line);
         ink(tile, picture);
@@ -172,12 +172,18 @@ export default { render({ model, el }) {
   const drawPicks = () => {
     const more = pictures(get("more") ?? "", side, 8);
     pick.hidden = !more.length;
+    const ask = (i) => {
+      Object.assign(state, { asked: i, target: -1 });
+      board?.set(floats(more[i]));
+      fig.draw();
+    };
     part(tiles, get("more"), () => more.forEach((picture, i) => {
-      ink(make("button.f-tile", { "aria-label": `picture ${i + 1}`, click: () => {
-        state.asked = i;
-        state.target = -1;
-        board?.set(floats(picture));
-        fig.draw();
+      ink(make("button.f-tile", { "aria-label": `picture ${i + 1}`, click: () => ask(i), keydown: (event) => {
+        const to = (i + { ArrowRight: 1, ArrowLeft: -1 }[event.key] + more.length) % more.length;
+        if (Number.isNaN(to)) return;
+        event.preventDefault();
+        ask(to);
+        /** @type {any} */ (tiles.children[to]).focus();
       } }, tiles), picture);
     }));
     if (!still) return;
@@ -192,7 +198,7 @@ export default { render({ model, el }) {
     make("th", { scope: "col" }, head, "model");
     for (const k of columns) {
       const cell = make("th", { scope: "col", "aria-label": `class ${LETTERS[k]}` }, head);
-      make("b", { style: `color: var(--${CLASSES[k % CLASSES.length]})` }, cell, LETTERS[k]);
+      make("b", { style: `color: var(--${CLASSES[k % CLASSES.length]}-text)` }, cell, LETTERS[k]);
       ink(cell, classes[k][0]);
     }
     const body = make("tbody", {}, table), at = (r) => r.shares[Math.min(state.steps, r.shares.length - 1)];

@@ -5,11 +5,13 @@ export const LIGHT = {
   paper: "#fdfcf9", wash: "#f7f4ee", ink: "#1f2933", soft: "#56616d", line: "#e2dcd0", "line-2": "#c9c1b2",
   blue: "#0068a3", orange: "#b85000", green: "#007a59", pink: "#a64d7f", amber: "#e69f00", sky: "#56b4e9", grey: "#5a6673",
   "blue-text": "#00639b", "orange-text": "#a84900", "green-text": "#00694c", "pink-text": "#8f3b76",
+  "amber-text": "#855c00", "sky-text": "#1a6690", "grey-text": "#56616d", // in figures alone
 };
 export const DARK = {
   paper: "#14181d", wash: "#1b2026", ink: "#e4e1da", soft: "#a9b0b7", line: "#2e353d", "line-2": "#4a535d",
   blue: "#5fb0e5", orange: "#f0893c", green: "#2fc39a", pink: "#e29cc4", amber: "#f2b632", sky: "#7cc8f4", grey: "#98a2ad",
   "blue-text": "#7cc0ec", "orange-text": "#f5a163", "green-text": "#6fcfae", "pink-text": "#e3a3cb",
+  "amber-text": "#f2b632", "sky-text": "#7cc8f4", "grey-text": "#a9b0b7",
 };
 
 /** Whether the page around `el` is dark: as it says (the book's site and Colab on <html>, JupyterLab and VS Code on <body>),
