@@ -47,6 +47,13 @@ SETTINGS = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test here waits for several things, so it gets several times as long as any one of them."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(5 * PATIENCE))
+
+
 class Seen:
     """An open notebook: its cells, what stands under them, and all that went wrong in the page."""
 

@@ -108,6 +108,33 @@ def test_a_notebook_is_stored_as_run_and_twice_the_same(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.ipynb"]
 
 
+TRAINS = """from mlbook.progress import progress_bar
+for i in progress_bar(range(3), desc="three"):
+    pass
+print("done")"""
+
+
+@pytest.mark.parametrize("widgets", [True, False])
+def test_a_bar_is_stored_nowhere_and_missed_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, widgets: bool
+) -> None:
+    """Whether the kernel has ipywidgets or not: the same is stored, and nbval finds it again."""
+    hide = "" if widgets else "import sys\nsys.modules['ipywidgets'] = None\n"
+    path = tmp_path / "a.ipynb"
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    new_notebook(path, hide + TRAINS)
+    notebooks.run(path)
+    (cell,) = nbformat.read(path, as_version=4).cells
+    assert [dict(output) for output in cell.outputs] == [
+        {"output_type": "stream", "name": "stdout", "text": "done\n"}
+    ]
+    check = [sys.executable, "-m", "pytest", "-p", "conftest", "-c", str(ROOT / "pyproject.toml")]
+    check += ["--nbval", "--nbval-current-env", "-q", str(path)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "TQDM_"))}
+    run = subprocess.run(check, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert run.returncode == 0 and "1 passed" in run.stdout, run.stdout + run.stderr
+
+
 def test_a_notebook_that_fails_stays_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
