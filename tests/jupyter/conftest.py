@@ -62,11 +62,17 @@ class Seen:
         self.problems: list[str] = []
         page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
         page.on("request", self._request)
+        self.dialogs: list[str] = []  # what JupyterLab asked, and was answered with its default
+        page.add_locator_handler(page.locator("dialog.jp-Dialog"), self._dialog)
 
     def _request(self, request: Any) -> None:
         own = (self.address, self.address.replace("http", "ws", 1), "data:", "blob:")
         if not request.url.startswith(own):
             self.problems.append(f"request off this machine: {request.url}")
+
+    def _dialog(self, dialog: Locator) -> None:
+        self.dialogs.append(dialog.first.inner_text())
+        dialog.first.locator(".jp-mod-accept").click()
 
     def cell(self, i: int) -> Locator:
         """Cell i of the notebook, from 0, markdown cells counted."""
@@ -138,6 +144,7 @@ class Lab:
             "--ServerApp.ip=127.0.0.1",
             "--ServerApp.port=0",  # one that is free
             "--IdentityProvider.token=secret",
+            f"--MappingKernelManager.kernel_info_timeout={PATIENCE}",
             "--LabApp.news_url=None",
             "--LabApp.extension_manager=readonly",
         ]
@@ -201,7 +208,7 @@ class Lab:
         context.set_default_timeout(1000 * PATIENCE)
         seen = Seen(context.new_page(), self.address)
         below = "" if app == "notebooks" else "tree/"
-        seen.page.goto(f"{self.address}/{app}/{below}{path.name}?token=secret")
+        seen.page.goto(f"{self.address}/{app}/{below}{path.name}?token=secret&reset")
         cells = seen.page.locator(".jp-Notebook .jp-Cell")
         expect(cells).to_have_count(len(notebook.cells), timeout=1000 * PATIENCE)
         expect(seen.page.locator("body")).to_have_attribute(
