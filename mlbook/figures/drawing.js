@@ -21,11 +21,11 @@ const CSS = `
 .lb-tiles { display: flex; flex-wrap: wrap; gap: 5px; margin: 0.2rem 0 0.5rem; --tile: 38px; }
 .lb-query { border: 2.5px solid var(--orange); border-radius: 8px; width: 128px; --tile: 123px; }
 .lb-wide { overflow-x: auto; margin-top: 0.8rem; }
-.mlbook-figure table.lb-answers { border-collapse: separate; border-spacing: 3px; margin: 0; width: auto; min-width: 60%;
+.mlbook-figure table.lb-answers { border-collapse: separate; border-spacing: 2px; margin: 0; width: auto; min-width: 60%;
   font-size: inherit; --tile: 30px; border: 0; table-layout: auto; }
-.mlbook-figure .lb-answers :is(th, td) { padding: 0.2rem 0.35rem; text-align: center; border: 0; background: none; color: inherit;
-  min-width: 2.7em; font-weight: 400; vertical-align: middle; }
-.mlbook-figure .lb-answers th:first-child { text-align: left; font-weight: 600; max-width: 9em; hyphens: auto; }
+.mlbook-figure .lb-answers :is(th, td) { padding: 0.2rem 0.25rem; text-align: center; border: 0; background: none; color: inherit;
+  min-width: 2.5em; font-weight: 400; vertical-align: middle; }
+.mlbook-figure .lb-answers th:first-child { text-align: left; font-weight: 600; max-width: 9em; font-size: 0.95em; }
 .mlbook-figure .lb-answers thead .f-ink { margin: 0 auto; }
 .mlbook-figure table.lb-answers td { border-radius: 6px; font-variant-numeric: tabular-nums;
   background: var(--tint, none) !important; }
