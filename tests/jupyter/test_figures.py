@@ -1,4 +1,4 @@
-"""Interactive figures in a real JupyterLab: stored outputs that are trusted or not, cells run again, both themes."""
+"""Interactive figures in a real JupyterLab: stored outputs that are trusted or not, in both themes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ CELL = f'from mlbook import plots\n\nplots.figure("shrinkage", alt="{ALT}")'
 
 
 def made() -> nbformat.NotebookNode:
+    """A figure that was stored in an earlier session, when its cell was the seventh to run."""
     stored = plots.figure("shrinkage", alt=ALT).data
     output: Any = nbformat.v4.new_output(
-        "execute_result", data={"text/html": stored, "text/plain": ""}, execution_count=1
+        "execute_result", data={"text/html": stored, "text/plain": ""}, execution_count=7
     )
     return nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(CELL, execution_count=1, outputs=[output])],
+        cells=[nbformat.v4.new_code_cell(CELL, execution_count=7, outputs=[output])],
         metadata={
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}
         },
@@ -42,13 +43,10 @@ def test_a_stored_figure_is_alive_in_a_trusted_notebook(lab: Lab, theme: str) ->
         assert not seen.problems
 
 
-def test_an_untrusted_notebook_says_how_to_bring_it_to_life_and_a_run_does(lab: Lab) -> None:
+def test_an_untrusted_notebook_says_how_to_bring_it_to_life(lab: Lab) -> None:
     with lab.open(made(), trusted=False) as seen:
         out = seen.output(0)
         expect(out).to_contain_text(ALT)
         expect(out).to_contain_text("run its cell or trust the notebook")
         expect(out.get_by_role("slider")).to_have_count(0)
-        out = seen.run(0)
-        expect(out.get_by_role("slider")).to_have_count(3)
-        expect(out).not_to_contain_text("trust the notebook")
         assert not seen.problems
