@@ -277,6 +277,38 @@ def test_buffers_that_are_only_read_do_no_harm(method: str) -> None:
     torch.testing.assert_close(got, adapted(net, 0.3, 2, *batch[:3]), atol=1e-7, rtol=0)
 
 
+@every_method
+def test_spectral_norm_is_named_in_training_and_adapts_like_a_plain_loop_afterwards(
+    method: str,
+) -> None:
+    torch.manual_seed(0)
+    layer = nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6))
+    net, batch = network(layer), task()
+    model = METHODS[method](net, 0.3, 2)
+    with pytest.raises(ValueError, match="buffer"):  # it improves its vector at every pass
+        model.train().loss(*batch)
+    got = model.eval().adapt(*batch[:2])(batch[2])
+    torch.testing.assert_close(got, adapted(net.eval(), 0.3, 2, *batch[:3]), atol=1e-7, rtol=0)
+
+
+@quiet
+@every_method
+def test_weight_norm_is_adapted_in_its_two_parts(method: str) -> None:
+    torch.manual_seed(0)
+    net, batch = network(nn.utils.parametrizations.weight_norm(nn.Linear(6, 6))), task()
+    got = METHODS[method](net, 0.3, 2).adapt(*batch[:2])(batch[2])
+    torch.testing.assert_close(got, adapted(net, 0.3, 2, *batch[:3]), atol=1e-7, rtol=0)
+
+
+@every_method
+def test_a_layer_without_a_shape_yet_is_refused_and_works_after_one_pass(method: str) -> None:
+    net, batch = nn.Sequential(nn.LazyLinear(6), nn.Tanh(), nn.Linear(6, 3)), task()
+    with pytest.raises((ValueError, RuntimeError), match="uninitialized"):  # torch's own words
+        METHODS[method](net, 0.3, 2).loss(*batch)
+    net.double()(batch[0][0])
+    assert METHODS[method](net, 0.3, 2).loss(*batch).isfinite()
+
+
 class Pair(nn.Module):
     def __init__(self) -> None:
         super().__init__()
