@@ -213,7 +213,7 @@ export default { render({ model, el }) {
       at(r).forEach((p, k) => {
         const other = k === best && best !== most && fresh.length > 1;
         make(`td${k === best ? ".lb-best" : ""}${other ? ".lb-alone" : ""}`, {
-          style: `--tint: color-mix(in srgb, var(--${other ? "orange" : "blue"}) ${Math.round(55 * p)}%, transparent)`,
+          style: `--tint: color-mix(in srgb, var(--${other ? "orange" : "blue"}) ${Math.round(42 * p)}%, transparent)`,
         }, line, p.toFixed(2));
       });
     }
