@@ -251,30 +251,41 @@ class Dataset:
         images: Pictures, `uint8 [classes, samples, C, H, W]`, that episodes give as floats in [0, 1]; 0
             is paper and 255 is ink for the two built-in sets. Or anything else as floats
             `[classes, samples, *x]`, embeddings for instance, that episodes give as they are. An
-            array of NumPy is copied.
+            array of NumPy is copied. None for sentences that nothing has embedded yet: episodes then
+            give the number of each, `[1]`, counted class by class, and `texts_of` says which it is.
         classes: The name of each class.
         groups: The alphabet, script or folder that each class belongs to.
         name: What the set is called, `"omniglot"` for instance.
         rotate: Whether `episodes` turns each class by a random multiple of 90 degrees if not told
             otherwise; pictures only.
+        texts: The sentences that the examples are, or were before they were embedded,
+            `[classes][samples]`. They go along into subsets and splits.
 
     Raises:
-        ValueError: If the tensor is not as above or the names do not match it in number.
+        ValueError: If the tensor is not as above or names or texts do not match it in number.
         FloatingPointError: If a float is NaN or infinite.
     """
 
     def __init__(
         self,
-        images: Tensor,
+        images: Tensor | None,
         classes: Sequence[str],
         groups: Sequence[str],
         name: str,
         rotate: bool = False,
+        *,
+        texts: Sequence[Sequence[str]] | None = None,
     ) -> None:
+        self.texts = None if texts is None else _texts(texts)
+        self._numbered = images is None and self.texts is not None
         given: Any = images
+        if images is None and self.texts is not None:
+            given = _numbering(self.texts)
         if type(given).__module__ == "numpy":
             images = torch.from_numpy(given.copy())
-        elif not isinstance(given, Tensor):
+        elif isinstance(given, Tensor):
+            images = given
+        else:
             raise ValueError(f"images is a {type(given).__name__}; give a tensor or a NumPy array")
         shape, pictures = list(images.shape), images.dtype == torch.uint8
         if images.dim() != 5 if pictures else images.dim() < 3 or not images.is_floating_point():
@@ -293,6 +304,10 @@ class Dataset:
         if not len(images) == len(classes) == len(groups):
             raise ValueError(
                 f"{len(images)} classes of images, {len(classes)} class names and {len(groups)} groups"
+            )
+        if self.texts is not None and (len(self.texts), len(self.texts[0])) != (*shape[:2],):
+            raise ValueError(
+                f"{len(self.texts)} x {len(self.texts[0])} texts for {shape[0]} x {shape[1]} examples: give one each"
             )
         if rotate and not pictures:
             raise ValueError(
@@ -315,6 +330,10 @@ class Dataset:
         c, s, *picture = self.images.shape
         shape = "x".join(map(str, picture))
         what = "pictures" if self.images.dtype == torch.uint8 else "floats"
+        if self._numbered:
+            return (
+                f"{self.name}: {c:,} classes in {len(set(self.groups))} groups, {s} sentences each"
+            )
         return f"{self.name}: {c:,} classes in {len(set(self.groups))} groups, {s} samples each, {what} {shape}"
 
     @property
@@ -327,6 +346,8 @@ class Dataset:
         if self._digest is None or self._digest[0] != version:  # changed in place since
             digest = hashlib.blake2b(digest_size=8)
             digest.update(repr((self.images.dtype, self.images.shape, self.classes)).encode())
+            if self.texts is not None:
+                digest.update(repr(self.texts).encode())
             for one in self.images:
                 digest.update(one.cpu().contiguous().flatten().view(torch.uint8).numpy())
             self._digest = version, digest.hexdigest()
@@ -383,7 +404,24 @@ class Dataset:
         part.images, part._digest = self.images[index.to(self.images.device)], None
         part.classes = [self.classes[i] for i in chosen]
         part.groups = [self.groups[i] for i in chosen]
+        if self.texts is not None:
+            part.texts = [self.texts[i] for i in chosen]
+            if self._numbered:
+                part.images = _numbering(part.texts).to(self.images.device)
         return part
+
+    def texts_of(self, x: Tensor) -> list[str]:
+        """The sentences with the numbers `x [*, 1]` that episodes of a set not embedded yet give, one after the other.
+
+        Raises:
+            ValueError: If the set has no texts, or there is no sentence of such a number.
+        """
+        if not self._numbered or self.texts is None:
+            raise ValueError(f"{self!r} is not a set of sentences, so its examples are no numbers")
+        texts, numbers = [t for row in self.texts for t in row], x.flatten().long().tolist()
+        if wrong := [n for n in numbers if not 0 <= n < len(texts)]:
+            raise ValueError(f"number {wrong[0]}: the sentences are numbered 0..{len(texts) - 1}")
+        return [texts[n] for n in numbers]
 
     def split(
         self, by: str, seed: int = 0, sizes: Sequence[int] | None = None
@@ -608,6 +646,31 @@ class Episodes:
         return Episode(
             *mixed(slice(self.shots), mix_support), *mixed(slice(self.shots, None), mix_query)
         )
+
+
+def _texts(texts: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The texts as lists, `[classes][samples]`.
+
+    Raises:
+        ValueError: If they are not, are none, or a class has more than another.
+    """
+    if not len(texts) or isinstance(texts, str) or any(isinstance(row, str) for row in texts):
+        raise ValueError("texts must be one list of sentences a class, [classes][samples]")
+    rows = [list(row) for row in texts]
+    for c, row in enumerate(rows):
+        if not row or len(row) != len(rows[0]):
+            raise ValueError(
+                f"class {c} has {len(row)} texts and class 0 has {len(rows[0])}: every class needs equally many"
+            )
+        for text in row:
+            if not isinstance(text, str):
+                raise ValueError(f"class {c} holds {text!r}, which is not a text; make it a str")
+    return rows
+
+
+def _numbering(texts: list[list[str]]) -> Tensor:
+    """The number of each text, class by class, `[classes, samples, 1]`; floats, exact up to 2^24."""
+    return torch.arange(len(texts) * len(texts[0])).float().view(len(texts), -1, 1)
 
 
 def _rotations(data: Dataset, rotations: bool | None) -> bool:

@@ -250,10 +250,60 @@ def md5(path: Path) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
+def sha256(path: Path) -> str:
+    """The SHA-256 digest of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find(
+    folder: str, file: str, url: str, digest: str | None, limit: int, spare: Path, hint: str = ""
+) -> Path:
+    """A file in `$MLBOOK_DATA/folder`, in the cache, or downloaded: into the cache, or else into `spare`.
+
+    Args:
+        folder: What the set is called.
+        file: The file's name.
+        url: Where it is to be had.
+        digest: As of `download`.
+        limit: Bytes after which a download is given up.
+        spare: Where it goes if the cache cannot be written.
+        hint: What else there is to do.
+
+    Raises:
+        FileNotFoundError: If it is not here and cannot be downloaded; says how to get it.
+    """
+    if given := os.environ.get("MLBOOK_DATA"):
+        here = Path(os.path.expanduser(given)) / folder / file  # noqa: PTH111 - any ~
+        if here.is_file():
+            return here
+    path = cache_folder() / folder / file
+    if path.is_file():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError:  # the cache cannot be written
+        path = spare / file
+    try:
+        download(url, path, digest, limit)
+    except (ConnectionError, ValueError) as error:  # of something else in its place as well
+        raise FileNotFoundError(
+            f"{folder} is not here and could not be downloaded ({error}). Download {url} elsewhere, put it as {file} "
+            f"into a folder D/{folder}, and set the environment variable MLBOOK_DATA=D{hint}"
+        ) from error
+    return path
+
+
 def download(
-    url: str, path: Path, digest: str, limit: int, slowest: float = 1000, patience: float = 20
+    url: str,
+    path: Path,
+    digest: str | None,
+    limit: int,
+    slowest: float = 1000,
+    patience: float = 20,
 ) -> None:
-    """Fetch `url` to `path` with a progress bar, and keep it only if its MD5 is `digest`.
+    """Fetch `url` to `path` with a progress bar, and keep it only if its digest is `digest`.
 
     What had arrived when a download broke off stays in `path` + ".part" and is continued the next
     time.
@@ -261,7 +311,7 @@ def download(
     Args:
         url: Where the file is.
         path: Where it is to be.
-        digest: Its published MD5, in hexadecimal.
+        digest: Its published SHA-256 (64 digits) or MD5 (32), in hexadecimal; None if the caller checks what is in it.
         limit: Bytes after which the download is given up.
         slowest: Bytes a second, on average over `patience`, below which it is given up.
         patience: Seconds; also until the server has begun to answer.
@@ -307,14 +357,15 @@ def download(
         raise ConnectionError(
             f"{url} could not be downloaded: {error or type(error).__name__}"
         ) from error
-    found = md5(part)
-    if have > limit or found != digest:
+    sha = digest is not None and len(digest) == 64
+    found = sha256(part) if sha else md5(part)
+    if have > limit or (digest is not None and found != digest):
         part.unlink()
         if start:  # the part was of another file, or of a page that had come in its place
             return download(url, path, digest, limit, slowest, patience)
         raise ValueError(
-            f"{url} sent {have:,} bytes with MD5 {found}, not {digest}: something else, such as the log-in page of a "
-            "network; removed, so run again to start afresh"
+            f"{url} sent {have:,} bytes with {'SHA-256' if sha else 'MD5'} {found}, not {digest}: something else, "
+            "such as the log-in page of a network; removed, so run again to start afresh"
         )
     part.replace(path)
     return None
