@@ -11,6 +11,9 @@ settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
+# before scipy is imported: without it scikit-learn leaves out one of its checks of estimators
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,28 +57,81 @@ def _read(file: Path, size: int, channels: int | None) -> NDArray[np.uint8]:
                     again.verify()
             # a JPEG can be decoded at an 8th to the whole of its size: the least that is enough
             picture.draft(None, (2 * size, 2 * size))
-            plain = _seen(picture)
-            if channels == 1:
-                plain = plain.convert("L")
-            small = plain.resize((size, size), Image.Resampling.LANCZOS)
-            return np.asarray(small.convert("RGB") if channels == 3 else small).reshape(
-                size, size, -1
-            )
+            return _small(_seen(picture), size, channels)
     except Exception as error:  # damaged files make decoders raise nearly everything
         raise ValueError(
             f"{printable(file)} cannot be read as a picture ({error or type(error).__name__}); repair or remove it"
         ) from error
 
 
-def _seen(picture: Image.Image) -> Image.Image:
+def read_picture(
+    picture: Path | str | Image.Image | NDArray[Any], size: int, channels: int | None
+) -> NDArray[np.uint8]:
+    """One picture, `[size, size, channels]`, from a file or from memory, in which it stays as it is.
+
+    Args:
+        picture: A path, a picture of Pillow, or an array `[H, W]`, `[H, W, 1]`, `[H, W, 3]` or `[H, W, 4]`, the fourth
+            for opacity: of bools, 8 or 16 bits, or floats in [0, 1].
+        size: Pixels along a side, to which it is stretched.
+        channels: 1, 3, or None: 1 if it is stored as grey, else 3.
+
+    Raises:
+        ValueError: If it cannot be read as a picture.
+    """
+    if isinstance(picture, str | Path):
+        return _read(Path(picture), size, channels)
+    if isinstance(picture, np.ndarray):
+        seen = _seen(_of_array(picture))
+    else:  # what is looked at is a copy, with what a copy leaves behind
+        tile = getattr(picture, "tile", None)
+        raw = tile[0][3] if tile and picture.format == "PNG" else ""
+        picture.load()
+        mine = picture.copy()
+        with contextlib.suppress(Exception):  # EXIF that cannot be read turns nothing
+            if turn := picture.getexif().get(274):
+                mine.getexif()[274] = turn
+        seen = _seen(mine, raw if isinstance(raw, str) else "", getattr(picture, "tag_v2", {}))
+    return _small(seen, size, channels)
+
+
+def _of_array(array: NDArray[Any]) -> Image.Image:
+    shape, kind = list(array.shape), array.dtype
+    if array.ndim not in (2, 3) or 0 in shape or shape[2:] not in ([], [1], [3], [4]):
+        raise ValueError(
+            f"an array {shape} is no picture: it is [H, W], or [H, W, C] with 1, 3 or 4 channels last "
+            "(array.transpose(1, 2, 0) puts them there)"
+        )
+    if kind == np.uint16:
+        array = array / 65_535
+    elif kind.kind == "b":
+        array = array.astype(np.float64)
+    if array.dtype != np.uint8:
+        if array.dtype.kind != "f" or not (array.min() >= 0 and array.max() <= 1):
+            raise ValueError(
+                f"a picture of {kind} from {array.min()} to {array.max()} does not say what is white: give bytes "
+                "(uint8) in 0..255 or floats in [0, 1]"
+            )
+        array = np.rint(array * 255).astype(np.uint8)
+    return Image.fromarray(array[..., 0] if shape[2:] == [1] else array)
+
+
+def _small(plain: Image.Image, size: int, channels: int | None) -> NDArray[np.uint8]:
+    if channels == 1:
+        plain = plain.convert("L")
+    small = plain.resize((size, size), Image.Resampling.LANCZOS)
+    return np.asarray(small.convert("RGB") if channels == 3 else small).reshape(size, size, -1)
+
+
+def _seen(picture: Image.Image, raw: str = "", tags: Any = None) -> Image.Image:
     """What a person sees, in mode `"L"` if the file is stored as grey, else `"RGB"`."""
     # how a PNG is stored; Pillow's mode does not say everything
-    raw = picture.tile[0][3] if picture.format == "PNG" else ""  # type: ignore[attr-defined]
+    if picture.format == "PNG":
+        raw = picture.tile[0][3]  # type: ignore[attr-defined]
     picture.load()
     with contextlib.suppress(Exception):  # EXIF that cannot be read turns nothing
         ImageOps.exif_transpose(picture, in_place=True)
     if picture.mode.startswith(("I", "F")):
-        return _eight_bits(picture)
+        return _eight_bits(picture, getattr(picture, "tag_v2", {}) if tags is None else tags)
     mode, clear = picture.mode, picture.info.get("transparency")
     plain = "L" if mode in ("1", "L", "LA", "La") else "RGB"
     if clear is not None or "A" in (mode + getattr(picture.palette, "mode", "")).upper():
@@ -100,11 +154,9 @@ def _seen(picture: Image.Image) -> Image.Image:
     return picture
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
+def _eight_bits(picture: Image.Image, tags: Any) -> Image.Image:
     """Grey of more than 8 bits, and floats, as `"L"`: from 0 to the largest value that the file could hold."""
-    tags = getattr(
-        picture, "tag_v2", {}
-    )  # of a TIFF: 258 bits, 339 signed or not, 262 what is white
+    # tags of a TIFF: 258 bits, 339 signed or not, 262 what is white
     bits, signed = int(np.max(tags.get(258, 16))), 2 in np.atleast_1d(tags.get(339, 1))
     values, most = np.asarray(picture), 2 ** (bits - signed) - 1
     if picture.mode == "F":

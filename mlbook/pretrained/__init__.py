@@ -166,4 +166,5 @@ def load_pretrained(name: str) -> nn.Module:
     tensors, _ = read_tensors(Path(__file__).parent / f"{name}.safetensors")
     model = MODELS[name]()
     model.load_state_dict(tensors)  # copying into the model brings half precision back to single
+    model.pretrained = name  # type: ignore[assignment]  # says how it is rebuilt, and what it was trained on
     return model.eval()

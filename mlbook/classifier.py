@@ -1,0 +1,545 @@
+"""From a few labelled examples of one's own to a classifier in use: an estimator of scikit-learn."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mlbook.data.files import read_tensors, write_tensors
+from mlbook.evaluate import outputs_for
+from mlbook.metric import PrototypicalNetwork
+from mlbook.pretrained import MODELS
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+except ImportError as error:
+    raise ImportError(
+        'mlbook.classifier needs scikit-learn 1.6 or newer: pip install "mlbook[practice]"'
+    ) from error
+
+BATCH = 64  # examples that go through a network at once
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How pictures are made ready for a network: `Pictures(84)(["a.jpg", photo])` is a tensor `[2, 3, 84, 84]`.
+
+    A picture is taken as a person sees it, upright and on white where it is transparent, and stretched to a
+    square. It may be a path, a picture of Pillow, or an array `[H, W]` or `[H, W, C]` of bytes or of floats in
+    [0, 1]. A tensor `[channels, size, size]` counts as ready: floats stay as they are, bytes become [0, 1].
+
+    Args:
+        size: Pixels along a side.
+        channels: 1 (grey) or 3 (red, green, blue).
+        ink: The network has learned strokes that are bright on dark, as Omniglot's are: a picture whose paper is
+            bright (its median above one half) is turned into its negative.
+
+    Raises:
+        ValueError: If an argument is out of range, or a picture cannot be read; it is named.
+    """
+
+    size: int
+    channels: int = 3
+    ink: bool = False
+
+    def __post_init__(self) -> None:
+        if not (hasattr(self.size, "__index__") and 1 <= self.size <= 4096):
+            raise ValueError(f"size={self.size!r}: give a whole number of pixels from 1 to 4096")
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels={self.channels!r}: give 1 (grey) or 3 (colours)")
+
+    def __call__(self, pictures: Sequence[Any]) -> Tensor:
+        """Floats `[B, channels, size, size]` in [0, 1]."""
+        return torch.stack([self._one(picture) for picture in pictures])
+
+    def _one(self, picture: Any) -> Tensor:
+        from mlbook.data.pictures import read_picture  # waits for Pillow
+
+        shape = (self.channels, self.size, self.size)
+        if isinstance(picture, Tensor):
+            if picture.shape != shape:
+                raise ValueError(
+                    f"a tensor {list(picture.shape)} where the network takes {list(shape)}; pictures of any size are "
+                    "arrays [H, W] or [H, W, C], paths, or pictures of Pillow"
+                )
+            return picture / 255 if picture.dtype == torch.uint8 else picture.float()
+        x = torch.from_numpy(read_picture(picture, self.size, self.channels).copy())
+        x = x.permute(2, 0, 1).float() / 255
+        return 1 - x if self.ink and x.median() > 0.5 else x
+
+
+OMNIGLOT = Pictures(28, 1, ink=True)  # what the weights of `load_pretrained` were trained on
+
+
+class FewShotClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier from a few examples a class, to which classes are added and from which they are taken at any time.
+
+    ::
+
+        clf = FewShotClassifier(load_pretrained("prototypical"))
+        clf.fit(["alpha/1.png", photo, array], ["alpha", "alpha", "beta"])
+        clf.predict(["new.png"])
+
+    Examples go through `embed`, and what comes out is what `model` adapts to. Without a `model` a class is the mean
+    of its examples, its prototype, and the nearest one answers. Without an `embed` examples go to the model as they
+    are. Vectors, a matrix `[n, d]`, need neither. No weight of either network is changed.
+
+    Args:
+        model: Any method of the book with `adapt`. Those whose network has a fixed number of outputs (MAML, Reptile,
+            ANIL, Meta-SGD, the LSTM meta-learner, MANN, Meta Networks) tell at most so many classes apart, and
+            Meta Networks exactly so many.
+        embed: Any network from `[B, *x]` to `[B, D]`. If it has a `preprocess(inputs)`, that prepares its inputs.
+        preprocess: What makes a tensor of a list of inputs, `Pictures(84)` for instance. None: that of `embed`, or for
+            weights of `load_pretrained` what they were trained on, `Pictures(28, 1, ink=True)`.
+        distance: Of an example from a prototype, where there is no `model`: `"cosine"` or `"squared"`. None takes the
+            cosine behind an `embed`, since the length of a pretrained network's embedding says more about contrast
+            and sharpness than about the class, and squared distance for plain vectors, whose length may matter.
+        adapt: What is passed on to `model.adapt`, `{"steps": 10}` for instance. `transductive=False` is added
+            for methods that have it, so that an answer does not depend on what else is asked in the same call.
+
+    Attributes:
+        classes_: The labels, sorted; labels that cannot be compared are sorted by type and by how they print.
+        n_features_in_: d, where examples are vectors.
+        temperature_: What scores are divided by before softmax.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        embed: nn.Module | None = None,
+        *,
+        preprocess: Callable[[Sequence[Any]], Tensor] | None = None,
+        distance: str | None = None,
+        adapt: dict[str, Any] | None = None,
+    ) -> None:
+        self.model = model
+        self.embed = embed
+        self.preprocess = preprocess
+        self.distance = distance
+        self.adapt = adapt
+
+    def fit(self, X: Any, y: Any) -> FewShotClassifier:
+        """Learn the classes from examples X with labels y, uneven numbers of them.
+
+        Args:
+            X: A list of paths, pictures of Pillow, arrays, tensors or sentences (whatever `preprocess` takes), or
+                all of them in one array or tensor `[n, ...]`, or vectors `[n, d]`.
+            y: n labels: words, numbers, or anything hashable but None.
+
+        Raises:
+            ValueError: If examples or labels cannot be used, or the model tells fewer classes apart.
+        """
+        if y is None:
+            raise ValueError(
+                "requires y to be passed, but the target y is None: one label an example"
+            )
+        self._learn(self._embedded(self._inputs(X, reset=True)), y)
+        self.temperature_ = 1.0
+        return self
+
+    def add(self, label: Hashable, X: Any) -> FewShotClassifier:
+        """Learn one more class, or more examples of one that is there, as if they had been in `fit`."""
+        check_is_fitted(self)
+        if label is None or not isinstance(label, Hashable):
+            raise ValueError(
+                f"label {label!r}: give a word, a number or anything hashable but None"
+            )
+        x = self._embedded(self._inputs(X))
+        if x.shape[1:] != self._support.shape[1:]:
+            got, learned = list(x.shape[1:]), list(self._support.shape[1:])
+            raise ValueError(
+                f"examples of shape {got} for a classifier that learned from {learned}"
+            )
+        labels = [*self._labels(), *[label] * len(x)]
+        self._learn(torch.cat([self._support, x]), labels)
+        return self
+
+    def remove(self, label: Hashable) -> FewShotClassifier:
+        """Forget a class and its examples, as if they had never been there."""
+        check_is_fitted(self)
+        labels = self._labels()
+        keep = [i for i, known in enumerate(labels) if known != label]
+        if len(keep) == len(labels) or not keep:
+            known = ", ".join(map(repr, self.classes_.tolist()))
+            reason = "is the only class" if not keep else "is no class"
+            raise ValueError(f"{label!r} {reason} of this classifier; it knows {known}")
+        self._learn(self._support[keep], [labels[i] for i in keep])
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.floating[Any]]:
+        """Probabilities `[n, classes]`, in the order of `classes_`: the softmax of the scores over the temperature."""
+        return (self._asked(X) / self.temperature_).softmax(-1).numpy()
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The label of each example, `[n]`."""
+        best = self._asked(X).argmax(1).numpy()
+        answers: NDArray[Any] = self.classes_[best]
+        return answers
+
+    # --- files ---------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write the classifier as one safetensors file: what it has learned, its classes and how inputs are prepared.
+
+        With weights of `load_pretrained` the file is whole. Of your own networks it holds a digest alone, and
+        they are given again to `load`. It holds the examples as the model takes them: embeddings,
+        or, where a model without `embed` adapts to pictures, those pictures at the network's size.
+
+        Raises:
+            ValueError: If a label is no string, number, bool or a tuple of them.
+        """
+        check_is_fitted(self)
+        tensors = {"support": self._support, "y": torch.from_numpy(self._y)}
+        name = _pretrained(self.model)
+        if name is not None and self.model is not None:
+            tensors |= {f"model.{k}": t for k, t in self.model.state_dict().items()}
+        facts = {
+            "classifier": 1,
+            "classes": [_plain(label) for label in self.classes_.tolist()],
+            "dtype": self.classes_.dtype.str,
+            "model": {"pretrained": name} if name else _weights(self.model),
+            "embed": _weights(self.embed),
+            "preprocess": asdict(self.preprocess)
+            if isinstance(self.preprocess, Pictures)
+            else None,
+            "given": self.preprocess is not None and not isinstance(self.preprocess, Pictures),
+            "distance": self.distance,
+            "adapt": self.adapt,
+            "vectors": getattr(self, "n_features_in_", None),
+            "temperature": self.temperature_,
+        }
+        write_tensors(Path(path), tensors, facts)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        model: nn.Module | None = None,
+        embed: nn.Module | None = None,
+        preprocess: Callable[[Sequence[Any]], Tensor] | None = None,
+    ) -> FewShotClassifier:
+        """Read what `save` wrote; it answers as the classifier that was saved, to the bit.
+
+        Args:
+            path: The file.
+            model: Your own model, where it was one; not for weights of `load_pretrained`.
+            embed: The same for the embedding.
+            preprocess: The same, where it was a function of your own.
+
+        Raises:
+            ValueError: If the file is damaged or of another kind, a network or function is missing or is
+                not needed, or its weights are others than those that were saved.
+        """
+        tensors, facts = read_tensors(Path(path))
+        if facts.get("classifier") != 1:
+            raise ValueError(f"{path} is no classifier that this version of mlbook has saved")
+        saved = facts["model"] or {}
+        if "pretrained" in saved:
+            if model is not None:
+                raise ValueError(
+                    f"{path} brings its model, {saved['pretrained']!r}: leave model= out"
+                )
+            model = MODELS[saved["pretrained"]]()
+            weights = {
+                k.removeprefix("model."): t for k, t in tensors.items() if k.startswith("model.")
+            }
+            model.load_state_dict(weights)
+            model.eval().pretrained = saved["pretrained"]
+        else:
+            _compare(path, "model", facts["model"], model)
+        _compare(path, "embed", facts["embed"], embed)
+        if facts["given"] != (preprocess is not None):
+            what = "give it again" if facts["given"] else "the file brings its own, so leave it out"
+            raise ValueError(f"{path}, preprocess={preprocess!r}: {what}")
+        if facts["preprocess"]:
+            preprocess = Pictures(**facts["preprocess"])
+        clf = cls(
+            model, embed, preprocess=preprocess, distance=facts["distance"], adapt=facts["adapt"]
+        )
+        if facts["vectors"] is not None:
+            clf.n_features_in_ = facts["vectors"]
+        classes = np.empty(len(facts["classes"]), object)
+        for i, label in enumerate(facts["classes"]):
+            classes[i] = _label(label)
+        clf.classes_ = classes if facts["dtype"] == "|O" else classes.astype(facts["dtype"])
+        clf._support, clf._y = tensors["support"].to(_device(model or embed)), tensors["y"].numpy()
+        clf.temperature_ = facts["temperature"]
+        return clf
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = dict(super().__getstate__())
+        state.pop("_learner", None)  # a closure, made again when it is asked
+        return state
+
+    # --- from inputs to scores -----------------------------------------------------------------
+
+    def _inputs(self, X: Any, reset: bool = False) -> Tensor:
+        """X as a tensor `[n, *x]` ready for `embed`, or for the model."""
+        prepare = self._prepare()
+        items = _items(X)
+        if items is None or (isinstance(X, Tensor) and X.dim() == 2):
+            if isinstance(X, Tensor):
+                X = X.detach().cpu().numpy()
+            X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
+            x = torch.tensor(np.ascontiguousarray(X))  # of its own memory
+        else:
+            if hasattr(self, "n_features_in_"):
+                if not reset:
+                    n = self.n_features_in_
+                    raise ValueError(f"this classifier has learned from vectors of {n} numbers")
+                del self.n_features_in_
+            if len(items) == 0:
+                raise ValueError("there are no examples: give one at least")
+            if prepare is not None:
+                parts = [prepare(items[i : i + BATCH]) for i in range(0, len(items), BATCH)]
+                x = torch.cat(parts)
+            elif all(isinstance(item, Tensor) for item in items):
+                shapes = {tuple(item.shape) for item in items}
+                if len(shapes) > 1:
+                    raise ValueError(
+                        f"tensors of different shapes {sorted(shapes)} cannot be one batch"
+                    )
+                x = torch.stack([*items])
+                x = x / 255 if x.dtype == torch.uint8 else x
+            else:
+                raise ValueError(
+                    f"a {type(items[0]).__name__} is to be made ready for the network, and nothing says how: give "
+                    "preprocess=Pictures(size, channels), or tensors that are"
+                )
+        if x.is_floating_point() and not x.isfinite().all():
+            bad = int((~x.isfinite()).nonzero()[0, 0])
+            raise ValueError(f"example {bad} holds NaN or infinity; mend it or leave it out")
+        return x
+
+    def _prepare(self) -> Callable[[Sequence[Any]], Tensor] | None:
+        if self.preprocess is not None:
+            return self.preprocess
+        if self.embed is not None:
+            return getattr(self.embed, "preprocess", None)
+        return OMNIGLOT if _pretrained(self.model) else None
+
+    def _embedded(self, x: Tensor) -> Tensor:
+        """What the model adapts to: `x [n, *x]` on the model's device, behind `embed` if there is one."""
+        for name, net in (("model", self.model), ("embed", self.embed)):
+            if net is not None and not isinstance(net, nn.Module):
+                raise ValueError(
+                    f"{name}={net!r}: give an nn.Module, load_pretrained('prototypical')"
+                )
+        if self.embed is not None:
+            with _asleep(self.embed) as like:
+                parts = [self.embed(part.to(like)) for part in torch.split(x, BATCH)]
+            if not all(isinstance(z, Tensor) for z in parts) or sum(map(len, parts)) != len(x):
+                kind = type(self.embed).__name__
+                raise ValueError(
+                    f"embed, a {kind}, must return one tensor [B, D] for inputs [B, *x]"
+                )
+            x = torch.cat(parts)
+            if self.model is None:
+                x = x.flatten(1)
+        return x
+
+    def _method(self) -> Any:
+        if self.model is not None:
+            if not hasattr(self.model, "adapt"):
+                raise ValueError(
+                    f"{type(self.model).__name__} has no adapt(support_x, support_y): it is no method that learns "
+                    "classes from examples; a network that embeds them is given as embed="
+                )
+            return self.model
+        distance = self.distance or ("squared" if self.embed is None else "cosine")
+        if distance not in ("squared", "cosine"):
+            raise ValueError(f"distance={self.distance!r}: give 'cosine' or 'squared', or None")
+        return PrototypicalNetwork(nn.Flatten(), distance, 10.0 if distance == "cosine" else 1.0)
+
+    def _learn(self, x: Tensor, y: Any) -> None:
+        """Take examples x `[S, *x]` with labels y for the support set; nothing is changed if the model cannot."""
+        classes, index = _sorted(y)
+        if len(index) != len(x):
+            raise ValueError(
+                f"inconsistent numbers of samples: {len(x)} examples and {len(index)} labels"
+            )
+        order = np.argsort(
+            index, kind="stable"
+        )  # by class, so that adding a class is as if it had been there
+        x, index = x[torch.from_numpy(order).to(x.device)], index[order]
+        learner = self._adapted(x, torch.from_numpy(index))
+        self.classes_, self._support, self._y, self._learner = classes, x, index, learner
+
+    def _adapted(self, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+        """What the model makes of a support set: from queries `[B, *x]` to scores `[B, N]`."""
+        model, n = self._method(), int(y.max()) + 1
+        options = dict(self.adapt or {})
+        if "transductive" in inspect.signature(model.adapt).parameters:
+            options.setdefault("transductive", False)
+        name = type(model).__name__
+        few = (
+            f"{n} classes do not fit this {name}, whose number of outputs is fixed; methods of any number are "
+            "PrototypicalNetwork, MatchingNetwork, SiameseNetwork, RelationNetwork and HyperNetwork"
+        )
+        if isinstance(outputs := getattr(model, "ways", n), int) and outputs < n:
+            raise ValueError(f"{few} ({outputs} outputs)")
+        with _asleep(model) as like:
+            x = x.to(like) if self.model is not None else x
+            try:
+                with outputs_for(y[None]):
+                    learner = model.adapt(x[None], y[None].to(x.device), **options)
+                    got = learner(x[None, :1]).shape[-1]
+            except ValueError as error:
+                if "ways" not in str(error):
+                    raise
+                raise ValueError(f"{few} ({error})") from error
+            if got < n:
+                raise ValueError(f"{few} ({got} outputs)")
+
+        def ask(query: Tensor) -> Tensor:
+            with _asleep(model) as like:
+                query = query.to(like) if self.model is not None else query
+                # a network of more outputs than classes is asked for these alone
+                scores = torch.cat(
+                    [learner(part[None])[0, :, :n] for part in torch.split(query, BATCH)]
+                )
+            if not scores.isfinite().any(1).all() or scores.isnan().any():
+                raise FloatingPointError(
+                    f"{name} gives scores that are not finite: try smaller steps in adapt, or inputs in [0, 1]"
+                )
+            return scores
+
+        return ask
+
+    def _asked(self, X: Any) -> Tensor:
+        """The model's scores `[n, classes]`, whose largest is the answer; in double precision, on the CPU."""
+        check_is_fitted(self)
+        x = self._embedded(self._inputs(X))
+        if not hasattr(self, "_learner"):  # loaded, copied or unpickled
+            self._learner = self._adapted(self._support, torch.from_numpy(self._y))
+        if x.shape[1:] != self._support.shape[1:]:
+            got, learned = list(x.shape[1:]), list(self._support.shape[1:])
+            raise ValueError(
+                f"examples of shape {got} for a classifier that learned from {learned}"
+            )
+        return self._learner(x).double().cpu()
+
+    def _labels(self) -> list[Any]:
+        """The label of each example of the support set."""
+        classes = self.classes_.tolist()
+        return [classes[i] for i in self._y]
+
+
+# --- helpers -----------------------------------------------------------------------------------
+
+
+def _items(X: Any) -> Sequence[Any] | None:
+    """X as a list of pictures, sentences or tensors; None if it is a matrix of numbers, or should be one."""
+    if isinstance(X, Tensor | np.ndarray) and X.ndim >= 3:
+        return [*X]
+    if isinstance(X, str | Path):
+        raise ValueError(f"X is {X!r}: give a list, [{X!r}]")
+    if not isinstance(X, list | tuple | np.ndarray) or len(X) == 0 or getattr(X, "ndim", 1) != 1:
+        return None
+    one = X[0]
+    lone = isinstance(one, str | Path) or hasattr(one, "getexif")  # a picture of Pillow
+    return [*X] if lone or (isinstance(one, Tensor | np.ndarray) and one.ndim >= 2) else None
+
+
+def _sorted(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The classes among labels y, sorted, and the index of each label among them."""
+    kinds = {type(label) for label in y} if isinstance(y, list | tuple) else set()
+    if isinstance(y, np.ndarray) and y.dtype == object and y.ndim == 1:
+        kinds = {type(label) for label in y.tolist()}
+    numbers = all(issubclass(kind, int | float | np.number | np.bool_) for kind in kinds)
+    words = all(issubclass(kind, str) for kind in kinds)
+    listed = any(issubclass(kind, list | np.ndarray) for kind in kinds)
+    if numbers or words or listed:
+        if isinstance(y, Tensor):
+            y = y.detach().cpu().numpy()
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        classes, index = np.unique(y, return_inverse=True)
+        return classes, index.astype(np.int64)
+    for label in y:
+        if not isinstance(label, Hashable) or label is None or label != label:
+            raise ValueError(
+                f"label {label!r}: give a word, a number or anything hashable but None"
+            )
+    by_name = sorted(set(y), key=lambda label: (type(label).__qualname__, repr(label)))
+    place = {label: i for i, label in enumerate(by_name)}
+    classes = np.empty(len(by_name), object)
+    for i, label in enumerate(by_name):
+        classes[i] = label  # one by one: NumPy would make columns of tuples
+    return classes, np.array([place[label] for label in y], np.int64)
+
+
+def _pretrained(model: nn.Module | None) -> str | None:
+    """By which name `load_pretrained` gave this model, if it did."""
+    name = getattr(model, "pretrained", None)
+    return name if isinstance(name, str) and name in MODELS else None
+
+
+def _plain(label: Any) -> Any:
+    """A label as JSON has it."""
+    if isinstance(label, tuple):
+        return {"tuple": [_plain(part) for part in label]}
+    if not isinstance(label, str | bool | int | float):
+        raise ValueError(f"label {label!r} cannot be saved: use words, numbers or tuples of them")
+    return label
+
+
+def _label(plain: Any) -> Any:
+    """The label that `_plain` made plain."""
+    return tuple(map(_label, plain["tuple"])) if isinstance(plain, dict) else plain
+
+
+def _device(net: nn.Module | None) -> torch.device:
+    first = next(net.parameters(), None) if net is not None else None
+    return torch.device("cpu") if first is None else first.device
+
+
+@contextmanager
+def _asleep(net: nn.Module) -> Iterator[Tensor]:
+    """In `eval()` mode and without gradients; gives a tensor of the network's device and type."""
+    modes = [(module, module.training) for module in net.modules()]
+    floats = [p for p in net.parameters() if p.is_floating_point()]
+    net.eval()
+    try:
+        with torch.no_grad():
+            yield floats[0] if floats else torch.empty(0)
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _weights(net: nn.Module | None) -> dict[str, str] | None:
+    """The kind of a network and a digest of its weights."""
+    if net is None:
+        return None
+    digest = hashlib.sha256()
+    for name, t in net.state_dict().items():
+        digest.update(f"{name} {t.dtype} {list(t.shape)}".encode())
+        digest.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return {"kind": type(net).__name__, "sha256": digest.hexdigest()}
+
+
+def _compare(path: Any, name: str, saved: dict[str, str] | None, net: nn.Module | None) -> None:
+    given = _weights(net)
+    if saved is None and given is not None:
+        raise ValueError(f"{path} was saved without {name}=: leave it out")
+    if saved is not None and given is None:
+        raise ValueError(
+            f"{path} was saved with a {saved['kind']} of your own: load(path, {name}=it)"
+        )
+    if saved is not None and given is not None and saved["sha256"] != given["sha256"]:
+        raise ValueError(
+            f"{path}: this {given['kind']} has other weights than the {saved['kind']} that was saved as {name}"
+        )
