@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,12 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mlbook.data.files import read_tensors, write_tensors
-from mlbook.evaluate import outputs_for
+from mlbook.episodes import Dataset, Episode, Episodes
+from mlbook.evaluate import Tasks, batch_of, outputs_for
 from mlbook.metric import PrototypicalNetwork
 from mlbook.pretrained import MODELS
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.metrics import roc_auc_score
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 except ImportError as error:
@@ -80,6 +83,89 @@ class Pictures:
         return 1 - x if self.ink and x.median() > 0.5 else x
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """What `FewShotClassifier.calibrate` found on held-out classes, measured on other episodes than those it chose by.
+
+    Attributes:
+        temperature: What scores are divided by.
+        error_before: Expected calibration error without it, in [0, 1].
+        error: And with it.
+        accuracy: On queries of known classes, strangers left aside.
+        by: What a stranger is told by, `"score"` or `"probability"`: the largest of those that an example gets.
+        auroc: The chance that by this a known example stands above a stranger; 0.5 is guessing.
+        threshold: Below it the answer is None; minus infinity if nothing is to be turned away.
+        turned_away: Share of known examples below the threshold.
+        caught: Share of strangers below it.
+    """
+
+    temperature: float
+    error_before: float
+    error: float
+    accuracy: float
+    by: str
+    auroc: float
+    threshold: float
+    turned_away: float
+    caught: float
+
+    def __str__(self) -> str:
+        return (
+            f"temperature {self.temperature:.3g}, calibration error {self.error_before:.1%} -> {self.error:.1%}; "
+            f"strangers by {self.by}, AUROC {self.auroc:.1%}: {self.caught:.0%} of them caught "
+            f"with {self.turned_away:.0%} of the known turned away"
+        )
+
+
+def expected_calibration_error(probabilities: Any, y: Any, bins: int = 15) -> float:
+    """How far confidence is from accuracy, on average over examples, in [0, 1].
+
+    Answers are sorted by their probability into bins of equal width; in each, the mean probability is compared with
+    the share of right answers (Guo et al., 2017, equation 3).
+
+    Args:
+        probabilities: `[n, N]`, rows that sum to 1.
+        y: `[n]`, labels 0..N-1.
+        bins: 1 or more.
+
+    Raises:
+        ValueError: If shapes do not agree or there are no examples.
+    """
+    p, y = torch.as_tensor(probabilities, dtype=torch.float64), torch.as_tensor(y)
+    if p.dim() != 2 or y.shape != p.shape[:1] or len(p) == 0:
+        raise ValueError(
+            f"probabilities {list(p.shape)} for labels {list(y.shape)}: give [n, N] and [n], n from 1"
+        )
+    confidence, answer = p.max(1)
+    # in bin b the confidence is above b / bins and at most (b + 1) / bins
+    b = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    gap = torch.zeros(bins, dtype=torch.float64).index_add(
+        0, b, confidence - (answer == y).double()
+    )
+    return float(gap.abs().sum() / len(p))
+
+
+def fitted_temperature(scores: Tensor, y: Tensor) -> float:
+    """The temperature T at which softmax(scores / T) gives labels y the highest likelihood.
+
+    Args:
+        scores: `[n, N]`, in double precision.
+        y: `[n]`, labels 0..N-1.
+
+    The likelihood has one maximum, since its logarithm is concave in 1 / T; bisection finds where the derivative
+    passes zero. One example in n + 2 is taken to be anything, as Platt did, so that answers which are all right do not
+    ask for a temperature of 0.
+    """
+    n = len(scores)
+    target = scores.gather(1, y[:, None])[:, 0] * (n + 1) / (n + 2) + scores.mean(1) / (n + 2)
+    low, high = -12.0, 12.0  # logarithms of 1 / T
+    for _ in range(60):
+        middle = (low + high) / 2
+        expected = ((scores * math.exp(middle)).softmax(1) * scores).sum(1)
+        low, high = (middle, high) if (target - expected).mean() > 0 else (low, middle)
+    return math.exp(-low)
+
+
 OMNIGLOT = Pictures(28, 1, ink=True)  # what the weights of `load_pretrained` were trained on
 
 
@@ -112,7 +198,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     Attributes:
         classes_: The labels, sorted; labels that cannot be compared are sorted by type and by how they print.
         n_features_in_: d, where examples are vectors.
-        temperature_: What scores are divided by before softmax.
+        temperature_: What scores are divided by before softmax; 1 before `calibrate`.
+        calibration_: What `calibrate` found; None before.
     """
 
     def __init__(
@@ -147,6 +234,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             )
         self._learn(self._embedded(self._inputs(X, reset=True)), y)
         self.temperature_ = 1.0
+        self.calibration_: Calibration | None = None
         return self
 
     def add(self, label: Hashable, X: Any) -> FewShotClassifier:
@@ -183,10 +271,125 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         return (self._asked(X) / self.temperature_).softmax(-1).numpy()
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The label of each example, `[n]`."""
-        best = self._asked(X).argmax(1).numpy()
-        answers: NDArray[Any] = self.classes_[best]
+        """The label of each example, `[n]`; after `calibrate(unknown=...)` it may be None, for none of the classes."""
+        scores = self._asked(X)
+        answers: NDArray[Any] = self.classes_[scores.argmax(1).numpy()]
+        found = self.calibration_
+        if found is not None and found.threshold > -math.inf:
+            answers = answers.astype(object)
+            answers[(self._known(scores, found.by) < found.threshold).numpy()] = None
         return answers
+
+    def known_score(self, X: Any) -> NDArray[np.floating[Any]]:
+        """How much each example is like one of the classes, `[n]`: what `calibrate` compares with its threshold.
+
+        The largest score, for prototypes minus the distance to the nearest, unless `calibrate` found that the
+        largest probability tells strangers better.
+        """
+        scores = self._asked(X)
+        return self._known(scores, self.calibration_.by if self.calibration_ else "score").numpy()
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of right answers; a label None says that the example is of no class."""
+        labels = y if isinstance(y, list) else [*np.asarray(y).tolist()]
+        right = [a == label for a, label in zip(self.predict(X).tolist(), labels, strict=True)]
+        return float(np.average(right, weights=sample_weight))
+
+    def calibrate(
+        self,
+        data: Dataset | Tasks[Episode],
+        unknown: float | None = None,
+        episodes: int = 200,
+        seed: int = 0,
+    ) -> Calibration:
+        """Learn from classes that are not the user's what a score is worth, and when none of the classes is meant.
+
+        Tasks are drawn from held-out classes; in each, half of the classes (rounded up) are known and the others
+        strangers, whose support is left out. In every second episode the temperature is fitted to the known queries;
+        of the largest score and the largest probability, the one by which known queries stand further above strangers
+        (AUROC) is taken; and the threshold is the value below which a share `unknown` of known queries lies. The
+        other episodes measure. It holds as far as the user's classes are to each other as the held-out ones are.
+
+        Args:
+            data: Classes that neither network was trained on: a `Dataset`, from which tasks are drawn with as many
+                known classes as were learned, as far as there are, and their median number of examples. Or episodes.
+                Examples are what the model takes (embeddings, say, of `embed_dataset`), or what `embed` takes.
+            unknown: The share of examples of one's own classes that may be answered by None, above 0 and below 1.
+                None: always answer.
+            episodes: How many, 4 or more.
+            seed: Which, of a `Dataset`.
+
+        Raises:
+            ValueError: If an argument is out of range, or the tasks have fewer than 2 classes or no queries.
+        """
+        check_is_fitted(self)
+        if unknown is not None and not 0 < unknown < 1:
+            raise ValueError(
+                f"unknown={unknown}: give the share that may be turned away, 0.05 say, or None"
+            )
+        if not (hasattr(episodes, "__index__") and episodes >= 4):
+            raise ValueError(
+                f"episodes={episodes!r}: give 4 or more, half to choose by and half to measure"
+            )
+        tasks = self._held_out(data, seed) if isinstance(data, Dataset) else data
+        asked = [[*self._stranger_task(tasks, k)] for k in range(episodes)]
+        fit, test = ([torch.cat(part) for part in zip(*asked[i::2], strict=True)] for i in (0, 1))
+        temperature = fitted_temperature(fit[0], fit[1])
+
+        def scales(scores: Tensor) -> dict[str, Tensor]:
+            return {by: self._known(scores, by, temperature) for by in ("score", "probability")}
+
+        def auroc(part: list[Tensor], by: str) -> float:
+            known, strangers = scales(part[0])[by], scales(part[2])[by]
+            y = np.repeat([1, 0], [len(known), len(strangers)])
+            return float(roc_auc_score(y, torch.cat([known, strangers]).numpy()))
+
+        by = max(("score", "probability"), key=lambda by: auroc(fit, by))
+        known = scales(fit[0])[by]
+        threshold = -math.inf if unknown is None else float(known.quantile(unknown))
+        p = (test[0] / temperature).softmax(1)
+        found = Calibration(
+            temperature,
+            expected_calibration_error(test[0].softmax(1), test[1]),
+            expected_calibration_error(p, test[1]),
+            float((p.argmax(1) == test[1]).double().mean()),
+            by,
+            auroc(test, by),
+            threshold,
+            *(float((scales(test[i])[by] < threshold).double().mean()) for i in (0, 2)),
+        )
+        self.temperature_, self.calibration_ = temperature, found
+        return found
+
+    def _held_out(self, data: Dataset, seed: int) -> Episodes:
+        """Tasks like the one that was learned, with as many strangers beside it."""
+        known = max(1, min(len(self.classes_), len(data) // 2))
+        samples, counts = data.images.shape[1], np.bincount(self._y)
+        shots = max(1, min(int(np.median(counts)), samples - 1))
+        return data.episodes(2 * known, shots, max(1, min(5, samples - shots)), seed=seed)
+
+    def _stranger_task(self, tasks: Tasks[Episode], k: int) -> Iterator[Tensor]:
+        """Scores of the known queries, their labels, and scores of strangers, of the first task of batch k."""
+        episode = Episode(*batch_of(tasks, k)).check()
+        sx, sy, qx, qy = (t[0] for t in episode)
+        ways = int(sy.max()) + 1
+        if ways < 2 or len(qy) == 0:
+            raise ValueError(
+                f"tasks of {ways} classes and {len(qy)} queries: give 2 or more, half for strangers, and queries"
+            )
+        n = ways - ways // 2
+        if sx.shape[1:] != self._support.shape[1:]:
+            sx, qx = self._embedded(sx), self._embedded(qx)
+        learner = self._adapted(sx[sy < n], sy[sy < n])
+        scores = learner(qx).double().cpu()
+        yield scores[qy < n]
+        yield qy[qy < n].cpu()
+        yield scores[qy >= n]
+
+    def _known(self, scores: Tensor, by: str, temperature: float | None = None) -> Tensor:
+        if by == "probability":
+            scores = (scores / (temperature or self.temperature_)).softmax(1)
+        return scores.amax(1)
 
     # --- files ---------------------------------------------------------------------------------
 
@@ -219,6 +422,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             "adapt": self.adapt,
             "vectors": getattr(self, "n_features_in_", None),
             "temperature": self.temperature_,
+            "calibration": asdict(self.calibration_) if self.calibration_ else None,
         }
         write_tensors(Path(path), tensors, facts)
 
@@ -275,7 +479,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             classes[i] = _label(label)
         clf.classes_ = classes if facts["dtype"] == "|O" else classes.astype(facts["dtype"])
         clf._support, clf._y = tensors["support"].to(_device(model or embed)), tensors["y"].numpy()
-        clf.temperature_ = facts["temperature"]
+        clf.temperature_, found = facts["temperature"], facts["calibration"]
+        clf.calibration_ = Calibration(**found) if found else None
         return clf
 
     def __getstate__(self) -> dict[str, Any]:

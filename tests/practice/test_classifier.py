@@ -19,8 +19,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import Tensor, nn
 
-from mlbook import load, load_pretrained
-from mlbook.classifier import FewShotClassifier, Pictures
+from mlbook import Dataset, load, load_pretrained
+from mlbook.classifier import (
+    FewShotClassifier,
+    Pictures,
+    expected_calibration_error,
+    fitted_temperature,
+)
 from mlbook.metric import PrototypicalNetwork
 from mlbook.nets import Conv4
 
@@ -311,6 +316,106 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
     weights = Path(load.__code__.co_filename).parent.parent / "pretrained" / "maml.safetensors"
     with pytest.raises(ValueError, match="no classifier"):
         FewShotClassifier.load(weights)
+
+
+# --- probabilities and strangers -----------------------------------------------------------------
+
+
+def clouds(classes: int, samples: int = 12, width: float = 1.0, seed: int = 0) -> Dataset:
+    """Points around means, twice as far from each other as `width`, in ten dimensions."""
+    generator = torch.Generator().manual_seed(seed)
+    means = torch.randn(classes, 1, 10, generator=generator)
+    x = means + width * torch.randn(classes, samples, 10, generator=generator) / 2
+    return Dataset(x, [f"c{i}" for i in range(classes)], ["g"] * classes, "clouds")
+
+
+def test_calibration_error_by_hand() -> None:
+    p = [[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.4, 0.6]]
+    # of the two at 0.9 one is right, of those at 0.7 and 0.6 (bins of their own) the first
+    expected = (abs(1.8 - 1) + abs(0.7 - 1) + abs(0.6 - 0)) / 4
+    assert expected_calibration_error(p, [0, 1, 1, 0], bins=8) == pytest.approx(expected)
+    assert expected_calibration_error(np.eye(3), [0, 1, 2]) == 0
+    assert expected_calibration_error(np.eye(3), [1, 2, 0]) == 1
+    assert expected_calibration_error(p, [0, 1, 1, 0], bins=1) == pytest.approx(0.775 - 0.5)
+    with pytest.raises(ValueError, match="give"):
+        expected_calibration_error(p, [0, 1])
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.5, 1.0, 30.0])
+def test_the_temperature_by_which_labels_were_drawn_is_found(temperature: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(20_000, 5, generator=generator, dtype=torch.float64)
+    y = logits.softmax(1).multinomial(1, generator=generator)[:, 0]
+    assert fitted_temperature(logits * temperature, y) == pytest.approx(temperature, rel=0.03)
+    easy = fitted_temperature(10 * torch.eye(5).double().repeat(9, 1), torch.arange(5).repeat(9))
+    assert 1 < easy < 10, "answers that are all right do not make it sure of everything"
+
+
+def test_calibration_tells_strangers_and_mends_probabilities(tmp_path: Path) -> None:
+    data, held_out = clouds(5, seed=1), clouds(40)
+    X, y = data.images[:, :5].flatten(0, 1), np.repeat(data.classes, 5)
+    clf = FewShotClassifier().fit(X, y)
+    new, labels = data.images[:, 5:].flatten(0, 1), np.repeat(data.classes, 7)
+    assert None not in clf.predict(new).tolist()
+    found = clf.calibrate(held_out, unknown=0.1)
+    assert clf.temperature_ == found.temperature != 1
+    assert found.error <= 0.03
+    assert found.by == "score"
+    assert found.auroc > 0.9
+    assert abs(found.turned_away - 0.1) < 0.04, "as was asked for, on other episodes"
+    strangers = clouds(30, seed=2).images[:, 0]
+    share = np.mean([answer is None for answer in clf.predict(strangers)])
+    assert share == np.mean(clf.known_score(strangers) < found.threshold)
+    assert abs(share - found.caught) < 0.2
+    answers = clf.predict(new)
+    known = np.array([a is not None for a in answers])
+    assert known.mean() > 0.7
+    assert clf.score(new, labels) == pytest.approx(np.mean(answers == labels))
+    assert clf.score(strangers, [None] * 30) == share
+    assert "AUROC" in str(found)
+    again = clf.calibrate(held_out.episodes(10, 5, 5), unknown=0.1)
+    assert again == found, "the same tasks, given as episodes"
+    clf.save(tmp_path / "a.safetensors")
+    loaded = FewShotClassifier.load(tmp_path / "a.safetensors")
+    same(loaded, clf, strangers)
+    assert loaded.calibration_ == found
+    assert clf.fit(X, y).calibration_ is None, "another fit, another calibration"
+
+
+def test_a_stranger_is_told_by_what_tells_it_better() -> None:
+    """Scores whose level means nothing: there the largest probability decides."""
+
+    class Level(nn.Module):
+        def adapt(self, x: Tensor, y: Tensor) -> Any:
+            ask = PrototypicalNetwork(nn.Identity()).adapt(x, y)
+            return lambda q: ask(q) + 1000 * torch.sin(1000 * q.sum(-1, keepdim=True))
+
+    data = clouds(5, seed=1)
+    clf = FewShotClassifier(Level()).fit(data.images[:, :5].flatten(0, 1), [*range(5)] * 5)
+    found = clf.calibrate(clouds(40, width=0.5), unknown=0.1)
+    assert found.by == "probability"
+    assert found.auroc > 0.6
+
+
+def test_calibration_on_pictures_through_an_embedding_and_its_mistakes() -> None:
+    glyphs = load("glyphs").subset(range(12))
+    f = Conv4(hidden=8)
+    clf = FewShotClassifier(embed=f).fit(torch.rand(6, 1, 28, 28), WORDS)
+    a = clf.calibrate(glyphs, episodes=6)
+    with torch.no_grad():
+        z = f.eval()(glyphs.images.flatten(0, 1) / 255).view(12, -1, 8)
+    cached = Dataset(z, glyphs.classes, glyphs.groups, "embedded")
+    b = clf.calibrate(cached, episodes=6)
+    assert b.temperature == pytest.approx(a.temperature, rel=1e-3)
+    assert b.auroc == pytest.approx(a.auroc, abs=0.02)
+    for unknown in (0, 1, 5):
+        with pytest.raises(ValueError, match=f"unknown={unknown}"):
+            clf.calibrate(glyphs, unknown=unknown)
+    with pytest.raises(ValueError, match="episodes=3"):
+        clf.calibrate(glyphs, episodes=3)
+    with pytest.raises(ValueError, match="queries"):
+        clf.calibrate(glyphs.episodes(4, 1, 0))
+    assert clf.calibration_ == b, "what failed has changed nothing"
 
 
 # --- mistakes ------------------------------------------------------------------------------------
