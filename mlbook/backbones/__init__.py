@@ -410,10 +410,10 @@ def embed_dataset(data: Dataset, backbone: Backbone, batch: int = 64) -> Dataset
 
 @torch.no_grad()
 def _features(
-    inputs: list[Any] | Tensor, order: list[int], backbone: Backbone, batch: int
+    inputs: list[str] | Tensor, order: list[int], backbone: Backbone, batch: int
 ) -> Tensor:
-    """The features `[n, dim]` of n examples, taken in this order and put back into their own."""
-    out = torch.empty(len(order), backbone.dim)
+    """Features `[n, dim]` of the inputs with these numbers, each in its own row; the other rows are 0."""
+    out = torch.zeros(len(inputs), backbone.dim)
     what = "pictures" if isinstance(inputs, Tensor) else "sentences"
     bar = progress_bar(
         total=len(order), desc=backbone.name, unit=f" {what}", disable=len(order) < 300
@@ -430,12 +430,16 @@ def _features(
 def _embedded(
     data: Dataset, texts: list[list[str]] | None, backbone: Backbone, batch: int
 ) -> Tensor:
-    """Features `[classes, samples, dim]`."""
+    """Features `[classes, samples, dim]`; where a class has fewer samples than others, 0 stands behind them."""
     if texts is None:
-        pictures = data.images.flatten(0, 1)
-        flat = _features(pictures, list(range(len(pictures))), backbone, batch)
-        return flat.reshape(*data.images.shape[:2], -1)
-    sentences = [text for one in texts for text in one]
-    # those of one length together: a batch is as long as its longest
-    order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
-    return _features(sentences, order, backbone, batch).reshape(len(texts), len(texts[0]), -1)
+        classes, samples = data.images.shape[:2]
+        counts = getattr(data, "counts", None) or [samples] * classes
+        order = [c * samples + i for c, n in enumerate(counts) for i in range(n)]
+        features = _features(data.images.flatten(0, 1), order, backbone, batch)
+    else:
+        classes, samples = len(texts), len(texts[0])
+        sentences = [text for one in texts for text in one]
+        # those of one length together: a batch is as long as its longest
+        order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
+        features = _features(sentences, order, backbone, batch)
+    return features.reshape(classes, samples, -1)

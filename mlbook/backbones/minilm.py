@@ -61,7 +61,8 @@ class MiniLM(nn.Module):
         self.layers = nn.ModuleList(Layer(dim, heads) for _ in range(layers))
 
     def forward(self, pieces: Tensor) -> Tensor:
-        """Numbers of word pieces, `int64 [B, L]`, L up to 512, to embeddings `[B, 384]`."""
+        """Numbers of word pieces `[B, L]`, L up to 512, to embeddings `[B, 384]`."""
+        pieces = pieces.long()  # what passes through episodes comes as floats
         there = pieces != 0  # [B, L]
         place = torch.arange(pieces.shape[1], device=pieces.device)
         x = self.norm(self.pieces(pieces) + self.positions(place) + self.kinds.weight[0])

@@ -204,6 +204,8 @@ def test_a_sentence_is_the_same_in_any_company(minilm: Backbone) -> None:
     alone = torch.cat([minilm(minilm.preprocess([s])) for s in SENTENCES])
     assert torch.allclose(together, alone, atol=1e-5)
     assert torch.allclose(together.norm(dim=1), torch.ones(6))
+    through_episodes = minilm(minilm.preprocess(SENTENCES[:2]).float())
+    assert torch.allclose(through_episodes, together[:2], atol=1e-5)
     cosines = together @ together.T
     assert cosines[0, 1] > 0.45 > 0.2 > cosines[0, 2], "of one meaning, and of another"
 
@@ -357,6 +359,23 @@ def test_features_are_made_once(
     other.net.state_dict()[LAST][0] += 1
     embed_dataset(drawings(1), other)
     assert sum(calls) == 54, "other weights"
+
+
+def test_what_is_not_there_is_not_embedded(
+    lite0: Backbone, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, counts, seen = drawings(3), [1, 3, 2, 1, 1, 1], []
+    whole = lite0(lite0.preprocess(data.images.flatten(0, 1))).view(6, 3, -1)
+    data.counts = counts
+    forward = Backbone.forward
+    monkeypatch.setattr(
+        Backbone, "forward", lambda self, x: seen.append(len(x)) or forward(self, x)
+    )
+    features = embed_dataset(data, lite0).images
+    assert sum(seen) == sum(counts)
+    for c, n in enumerate(counts):
+        assert torch.allclose(features[c, :n], whole[c, :n], atol=1e-5)
+        assert (features[c, n:] == 0).all()
 
 
 def test_episodes_of_sentences(minilm: Backbone, cache: Path) -> None:
