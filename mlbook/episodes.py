@@ -260,6 +260,9 @@ class Dataset:
             otherwise; pictures only.
         texts: The sentences that the examples are, or were before they were embedded,
             `[classes][samples]`. They go along into subsets and splits.
+        descriptions: What is said of each class, for learning it without an example. They go along, too.
+        counts: How many samples each class has, where some have fewer than others; what lies behind in
+            `images` is never drawn.
 
     Raises:
         ValueError: If the tensor is not as above or names or texts do not match it in number.
@@ -275,6 +278,8 @@ class Dataset:
         rotate: bool = False,
         *,
         texts: Sequence[Sequence[str]] | None = None,
+        descriptions: Sequence[str] | None = None,
+        counts: Sequence[int] | None = None,
     ) -> None:
         self.texts = None if texts is None else _texts(texts)
         self._numbered = images is None and self.texts is not None
@@ -318,6 +323,15 @@ class Dataset:
             raise FloatingPointError(
                 f"sample {sample} of class {c} ({classes[c]}) holds NaN or infinity; mend it or leave it out"
             )
+        for what, given in (("descriptions", descriptions), ("counts", counts)):
+            if given is not None and len(given) != len(images):
+                raise ValueError(f"{len(given)} {what} for {len(images)} classes: give one each")
+        self.descriptions = None if descriptions is None else list(descriptions)
+        self.counts = None if counts is None else [whole("counts", n, 1) for n in counts]
+        if self.counts is not None and max(self.counts) > shape[1]:
+            raise ValueError(
+                f"counts say {max(self.counts)} samples, and images {shape} hold fewer"
+            )
         self.images, self.classes, self.groups = images, list(classes), list(groups)
         self.name, self.rotate = name, rotate
         self._digest: tuple[int, str] | None = None
@@ -327,7 +341,8 @@ class Dataset:
         return len(self.images)
 
     def __repr__(self) -> str:
-        c, s, *picture = self.images.shape
+        c, most, *picture = self.images.shape
+        s = f"{most}" if self.counts is None else f"{min(self.counts)} to {max(self.counts)}"
         shape = "x".join(map(str, picture))
         what = "pictures" if self.images.dtype == torch.uint8 else "floats"
         if self._numbered:
@@ -348,6 +363,8 @@ class Dataset:
             digest.update(repr((self.images.dtype, self.images.shape, self.classes)).encode())
             if self.texts is not None:
                 digest.update(repr(self.texts).encode())
+            if self.counts is not None:
+                digest.update(repr(self.counts).encode())
             for one in self.images:
                 digest.update(one.cpu().contiguous().flatten().view(torch.uint8).numpy())
             self._digest = version, digest.hexdigest()
@@ -404,8 +421,38 @@ class Dataset:
         part.images, part._digest = self.images[index.to(self.images.device)], None
         part.classes = [self.classes[i] for i in chosen]
         part.groups = [self.groups[i] for i in chosen]
+        if self.descriptions is not None:
+            part.descriptions = [self.descriptions[i] for i in chosen]
+        if self.counts is not None:
+            part.counts = [self.counts[i] for i in chosen]
         if self.texts is not None:
             part.texts = [self.texts[i] for i in chosen]
+            if self._numbered:
+                part.images = _numbering(part.texts).to(self.images.device)
+        return part
+
+    def samples(self, indices: Sequence[int]) -> Dataset:
+        """The same classes, of each these samples alone: the style, drawer or place that stands at an index, say.
+
+        Args:
+            indices: Each in 0..samples-1, none twice.
+
+        Raises:
+            ValueError: If they are not, there are none, or the classes have unequally many samples.
+        """
+        if self.counts is not None:
+            raise ValueError(
+                f"{self!r}: a sample's index means something only where all have as many"
+            )
+        chosen, n = [whole("samples", i, 0) for i in indices], self.images.shape[1]
+        if not chosen or max(chosen) >= n or len({*chosen}) < len(chosen):
+            raise ValueError(
+                f"samples={chosen}: give indices from 0..{n - 1}, each once, one at least"
+            )
+        part = copy.copy(self)
+        part.images, part._digest = self.images[:, chosen], None
+        if self.texts is not None:
+            part.texts = [[row[i] for i in chosen] for row in self.texts]
             if self._numbered:
                 part.images = _numbering(part.texts).to(self.images.device)
         return part
@@ -513,11 +560,14 @@ class Dataset:
     def episodes(
         self,
         ways: int,
-        shots: int,
+        shots: int | tuple[int, int],
         queries: int,
         tasks: int = 1,
         rotations: bool | None = None,
         seed: int = 0,
+        *,
+        queries_from: Dataset | None = None,
+        aligned: bool = False,
     ) -> Episodes:
         """An endless, reproducible source of N-way K-shot tasks from these classes.
 
@@ -525,19 +575,24 @@ class Dataset:
 
         Args:
             ways: N, classes in a task; 2 or more.
-            shots: K, support examples a class; 1 or more.
+            shots: K, support examples a class; 1 or more. A pair `(1, 10)` draws for each class of an
+                episode how many it has, both ends included; the tasks of a meta-batch share these numbers.
             queries: Query examples a class; may be 0.
             tasks: T, tasks in an episode (the meta-batch).
             rotations: Turn each drawn class by a random multiple of 90 degrees; None takes the data
                 set's default.
             seed: Any whole number; episode k of a seed is always the same, on every device.
+            queries_from: Another set of the same classes that gives the queries, while this one gives the
+                support: catalogue and shop, or two styles. Two sets that share pictures may ask what was shown.
+            aligned: All classes of a task get the samples of the same indices, so that, where an index is a
+                style (emoji) or a drawer (Omniglot), no query is of a style that any support example has.
 
         Raises:
-            ValueError: If there are too few classes, or too few samples a class, for what is asked.
+            ValueError: If there are too few classes, or too few samples a class, for what is asked, or the
+                two sets do not fit together.
         """
-        return Episodes(
-            self, ways, shots, queries, tasks, self.rotate if rotations is None else rotations, seed
-        )
+        turn = self.rotate if rotations is None else rotations
+        return Episodes(self, ways, shots, queries, tasks, turn, seed, queries_from, aligned)
 
 
 class Episodes:
@@ -552,14 +607,26 @@ class Episodes:
         self,
         data: Dataset,
         ways: int,
-        shots: int,
+        shots: int | tuple[int, int],
         queries: int,
         tasks: int,
         rotations: bool,
         seed: int,
+        queries_from: Dataset | None = None,
+        aligned: bool = False,
     ) -> None:
-        classes, samples = data.images.shape[:2]
-        ways, shots = whole("ways", ways, 2), whole("shots", shots, 1)
+        classes, samples = len(data), min(data.counts or [data.images.shape[1]])
+        ways = whole("ways", ways, 2)
+        if isinstance(shots, tuple):
+            if len(shots) != 2:
+                raise ValueError(f"shots={shots}: give a number, or two, the fewest and the most")
+            shots = whole("shots", shots[0], 1), whole("shots", shots[1], 1)
+            self._shots = shots
+            if shots[0] > shots[1]:
+                raise ValueError(f"shots={shots}: the fewest come first, {shots[::-1]}")
+        else:
+            shots = whole("shots", shots, 1)
+            self._shots = shots, shots
         queries, tasks = whole("queries", queries, 0), whole("tasks", tasks, 1)
         if classes < 2:
             raise ValueError(
@@ -570,10 +637,34 @@ class Episodes:
             raise ValueError(
                 f"ways={ways}, but {data.name} has {classes} classes here; ask for {classes} ways at most"
             )
-        if shots + queries > samples:
+        most, other = self._shots[1], queries_from
+        if other is None and most + queries > samples:
             raise ValueError(
-                f"shots={shots} + queries={queries} = {shots + queries} pictures a class, but {data.name} has {samples}"
+                f"shots={shots} + queries={queries} = {most + queries} pictures a class, but {data.name} has {samples}"
             )
+        if other is not None:
+            if other.classes != data.classes:
+                raise ValueError(
+                    f"queries_from={other!r} has other classes than {data!r}, or in another order: split both by the "
+                    "same seed and sizes"
+                )
+            if other.images.shape[2:] != data.images.shape[2:] or (
+                other.images.dtype != data.images.dtype
+            ):
+                raise ValueError(
+                    f"queries_from has {other.images.dtype} {list(other.images.shape[2:])} and the support "
+                    f"{data.images.dtype} {list(data.images.shape[2:])}: load both at one size"
+                )
+            for what, n, source in (("shots", most, data), ("queries", queries, other)):
+                if n > (has := min(source.counts or [source.images.shape[1]])):
+                    raise ValueError(f"{what}={n} a class, but {source.name} has {has}")
+        if aligned and (
+            data.counts is not None or (other is not None and other.counts is not None)
+        ):
+            raise ValueError(
+                f"aligned=True, but in {data!r} classes have unequally many samples: aligned=False"
+            )
+        self.queries_from, self.aligned = other, bool(aligned)
         self.data, self.ways, self.shots, self.queries = data, ways, shots, queries
         self.tasks, self.rotations = tasks, _rotations(data, rotations)
         self.seed = whole("seed", seed)
@@ -585,13 +676,17 @@ class Episodes:
     @property
     def fingerprint(self) -> str:
         """What the episodes depend on, in words; two sources of one fingerprint give the same."""
+        more = ", aligned=True" if self.aligned else ""
+        if self.queries_from is not None:
+            more += f", queries_from={self.queries_from.fingerprint}"
         return (
             f"Episodes(ways={self.ways}, shots={self.shots}, queries={self.queries}, tasks={self.tasks}, "
-            f"rotations={self.rotations}, seed={self.seed}, data={self.data.fingerprint})"
+            f"rotations={self.rotations}, seed={self.seed}, data={self.data.fingerprint}{more})"
         )
 
     def to(self, device: torch.device | str) -> Episodes:
         """The same episodes, drawn on `device`."""
+        other = self.queries_from
         return Episodes(
             self.data.to(device),
             self.ways,
@@ -600,6 +695,8 @@ class Episodes:
             self.tasks,
             self.rotations,
             self.seed,
+            None if other is None else other.to(device),
+            self.aligned,
         )
 
     def __iter__(self) -> Iterator[Episode]:
@@ -624,28 +721,49 @@ class Episodes:
 
     def __getitem__(self, k: int) -> Episode:
         generator, classes = self._draw(k)
-        images, (t, n) = self.data.images, classes.shape
-        per_class = self.shots + self.queries
-        rows = torch.rand(t, n, images.shape[1], generator=generator).argsort(-1)[..., :per_class]
+        t, n = classes.shape
+        fewest, most = self._shots
+        other = self.queries_from
+        rows = self._rows(self.data, classes, most + (0 if other else self.queries), generator)
         turns = torch.randint(4, (t, n), generator=generator) if self.rotations else None
-        mix_support = torch.rand(t, n * self.shots, generator=generator).argsort(-1)
+        given = torch.full((n,), most)  # support examples of each class
+        if fewest < most:
+            given = torch.randint(fewest, most + 1, (n,), generator=generator)
+        mix_support = torch.rand(t, int(given.sum()), generator=generator).argsort(-1)
         mix_query = torch.rand(t, n * self.queries, generator=generator).argsort(-1)
 
-        device = images.device
-        x = images[send(classes, device)[..., None], send(rows, device)]  # [T, N, K + queries, *x]
-        if turns is not None:
-            x = turned(x, turns)
-        y = torch.arange(n, device=device)[None, :, None].expand(t, n, per_class)
+        def drawn(data: Dataset, rows: Tensor) -> Tensor:
+            device = data.images.device
+            x = data.images[send(classes, device)[..., None], send(rows, device)]
+            return x if turns is None else turned(x, turns)  # [T, N, rows, *x]
 
-        def mixed(part: slice, order: Tensor) -> tuple[Tensor, Tensor]:
-            order = send(order, device)
+        def mixed(x: Tensor, order: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+            """The first `given` of each class, shuffled, and their labels."""
+            label = torch.arange(n).repeat_interleave(given)
+            at = (torch.arange(x.shape[2]) < given[:, None]).flatten().nonzero()[:, 0]
+            at, label, device = send(at[order], x.device), send(label[order], x.device), x.device
             task = torch.arange(t, device=device)[:, None]
-            drawn = _numbers(x[:, :, part].flatten(1, 2)[task, order])
-            return drawn, y[:, :, part].flatten(1, 2).gather(1, order)
+            return _numbers(x.flatten(1, 2)[task, at]), label
 
+        x = drawn(self.data, rows)
+        asked = x[:, :, most:]
+        if other is not None:
+            asked = drawn(other, self._rows(other, classes, self.queries, generator))
         return Episode(
-            *mixed(slice(self.shots), mix_support), *mixed(slice(self.shots, None), mix_query)
+            *mixed(x[:, :, :most], mix_support, given),
+            *mixed(asked, mix_query, torch.full((n,), self.queries)),
         )
+
+    def _rows(self, data: Dataset, classes: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        """Which n samples of each of the `classes [T, N]` are drawn: `[T, N, n]`."""
+        tasks, ways = classes.shape
+        chance = torch.rand(
+            tasks, 1 if self.aligned else ways, data.images.shape[1], generator=generator
+        )
+        if data.counts is not None:  # what is not there comes last
+            there = torch.tensor(data.counts)[classes]
+            chance[torch.arange(chance.shape[2]) >= there[..., None]] = 2.0
+        return chance.argsort(-1)[..., :n].expand(-1, ways, -1)
 
 
 def _texts(texts: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -744,6 +862,9 @@ class Batches:
         samples = torch.randint(self.data.images.shape[1], (self.size,), generator=generator)
         device = self.data.images.device
         classes, turns = labels % len(self.data), labels // len(self.data)
+        if self.data.counts is not None:
+            there = torch.tensor(self.data.counts)[classes]
+            samples = (torch.rand(self.size, generator=generator) * there).long()
         x = self.data.images[send(classes, device), send(samples, device)]
         if self.rotations:
             x = turned(x, turns)

@@ -246,6 +246,7 @@ def test_the_wheel_carries_what_the_package_reads(tmp_path: Path) -> None:
         inside = {n for n in archive.namelist() if n.startswith("mlbook/")}
         archive.extractall(tmp_path / "installed")
     kinds = ("py.typed", "*.py", "figures/**/*.js", "pretrained/*.safetensors", "results/*.json")
+    kinds += ("data/*.safetensors", "data/*.md", "data/*.txt")  # emoji and their licences
     here = {p.relative_to(ROOT).as_posix() for k in kinds for p in (ROOT / "mlbook").rglob(k)}
     assert here <= inside
     assert "mlbook/py.typed" in inside

@@ -17,6 +17,7 @@ __all__ = ["Sinusoids", "load", "sinusoids"]
 # Part of the cached file's name: raise it when the way a set is made changes.
 VERSIONS = {"glyphs": 3, "omniglot": 3}
 SENTENCES = {"clinc150", "clinc150:unknown"}
+GROCERIES = {"groceries", "groceries:train", "groceries:test", "groceries:catalogue"}
 
 
 def load(
@@ -33,10 +34,13 @@ def load(
         name: `"omniglot"` (1,623 handwritten characters, downloaded once or taken from
             `$MLBOOK_DATA/omniglot`), `"glyphs"` (printed characters, made here in seconds, no
             download), `"clinc150"` (sentences to an assistant, 150 intents of ten domains, 2.5 MB downloaded once
-            or taken from `$MLBOOK_DATA/clinc150`; `"clinc150:unknown"` has its 1,200 sentences of no intent), or
-            `"folder:PATH"` (your own pictures, one folder a class, or one folder a group with a folder a class in it).
+            or taken from `$MLBOOK_DATA/clinc150`; `"clinc150:unknown"` has its 1,200 sentences of no intent), `"emoji"`
+            (a thousand concepts that four sets draw in colours, each in its own style; no download), `"groceries"`
+            (photographs from shops, 123 MB downloaded once or taken from `$MLBOOK_DATA/groceries`; `"groceries:train"`,
+            `"groceries:test"` and `"groceries:catalogue"` are its parts), or `"folder:PATH"` (your own pictures, one
+            folder a class, or one folder a group with a folder a class in it).
         fallback: A set to load instead, with a line that says so, where the one asked for cannot be had.
-        size: Of a folder's pictures, pixels along a side; 28 if not said.
+        size: Of a folder's pictures and of groceries, pixels along a side; 28 if not said.
         channels: Of a folder's pictures: 1 (grey) or 3 (colours); 1 if not said and all are grey.
         min_samples: Classes of a folder with fewer pictures are left out. `load_folder` says more.
 
@@ -49,10 +53,10 @@ def load(
             fallback.
     """
     for value in (name,) if fallback is None else (name, fallback):
-        names = VERSIONS.keys() | SENTENCES
+        names = VERSIONS.keys() | SENTENCES | GROCERIES | {"emoji"}
         known = isinstance(value, str) and (value in names or value[:7] == "folder:" != value)
         if not known:
-            listed = ", ".join(map(repr, sorted(SENTENCES)))
+            listed = ", ".join(map(repr, sorted(names - VERSIONS.keys())))
             own = value and isinstance(value, (str, Path)) and is_folder(Path(value))
             hint = f"; for your own pictures load({f'folder:{value}'!r})" if own else ""
             raise ValueError(
@@ -61,13 +65,14 @@ def load(
     if name.startswith("folder:"):
         path = Path(name.removeprefix("folder:"))
         return load_folder(path, 28 if size is None else size, channels, min_samples)
-    if (size, channels, min_samples) != (None, None, None):
+    sized = size is None or name in GROCERIES
+    if not sized or (channels, min_samples) != (None, None):
         raise ValueError(
             f"load({name!r}): size={size!r}, channels={channels!r} and min_samples={min_samples!r} are for "
-            "'folder:PATH' alone; leave them out"
+            "'folder:PATH' alone, size for 'groceries' too; leave them out"
         )
     try:
-        return _load(name)
+        return _load(name, size)
     except FileNotFoundError:
         if fallback is None:
             raise
@@ -75,11 +80,20 @@ def load(
         return load(fallback)
 
 
-def _load(name: str) -> Dataset:
+def _load(name: str, size: int | None) -> Dataset:
+    part = name.partition(":")[2]
     if name in SENTENCES:
         from mlbook.data import clinc150
 
-        return clinc150.load(name.partition(":")[2])
+        return clinc150.load(part)
+    if name in GROCERIES:
+        from mlbook.data import groceries
+
+        return groceries.load(part, 28 if size is None else size)
+    if name == "emoji":
+        from mlbook.data import emoji
+
+        return emoji.load()
     source = _source(name)
 
     def make() -> tuple[dict[str, Tensor], dict[str, Any]]:

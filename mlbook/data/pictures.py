@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import warnings
 from collections.abc import Sequence
@@ -20,12 +21,12 @@ from mlbook.progress import progress_bar
 
 
 def read_pictures(
-    files: Sequence[Path], size: int, channels: int | None, name: str
+    files: Sequence[Path | io.BytesIO], size: int, channels: int | None, name: str
 ) -> NDArray[np.uint8]:
     """Pictures of `size` x `size` pixels, `[files, size, size, channels]`, with a progress bar if they are many.
 
     Args:
-        files: What to read.
+        files: What to read; what is in memory has its name in `name`.
         size: Pixels along a side, to which a picture is stretched.
         channels: 1, 3, or None: 1 if all files are stored as grey, else 3.
         name: What the progress bar says.
@@ -48,7 +49,7 @@ def read_pictures(
     return pictures
 
 
-def _read(file: Path, size: int, channels: int | None) -> NDArray[np.uint8]:
+def _read(file: Path | io.BytesIO, size: int, channels: int | None) -> NDArray[np.uint8]:
     """`[size, size, 1]` if the file is stored as grey or grey is asked for, else `[size, size, 3]`."""
     try:
         with Image.open(file) as picture:
@@ -59,8 +60,9 @@ def _read(file: Path, size: int, channels: int | None) -> NDArray[np.uint8]:
             picture.draft(None, (2 * size, 2 * size))
             return _small(_seen(picture), size, channels)
     except Exception as error:  # damaged files make decoders raise nearly everything
+        name = printable(file if isinstance(file, Path) else file.name)
         raise ValueError(
-            f"{printable(file)} cannot be read as a picture ({error or type(error).__name__}); repair or remove it"
+            f"{name} cannot be read as a picture ({error or type(error).__name__}); repair or remove it"
         ) from error
 
 
