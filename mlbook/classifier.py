@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import importlib
 import inspect
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -21,6 +23,7 @@ from mlbook.episodes import Dataset, Episode, Episodes
 from mlbook.evaluate import Tasks, batch_of, outputs_for
 from mlbook.metric import PrototypicalNetwork
 from mlbook.pretrained import MODELS
+from mlbook.progress import progress_bar
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
@@ -295,6 +298,26 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         right = [a == label for a, label in zip(self.predict(X).tolist(), labels, strict=True)]
         return float(np.average(right, weights=sample_weight))
 
+    def leave_one_out(self, X: Any, y: Any) -> list[bool]:
+        """For each example, in order, whether it is answered rightly when all the others have been learned.
+
+        Examples are embedded once. One that is alone in its class is not asked. What the classifier has learned stays.
+        """
+        x = self._embedded(copy.copy(self)._inputs(X, reset=True))
+        index = torch.from_numpy(_sorted(y)[1])
+        if len(index) != len(x):
+            raise ValueError(
+                f"{len(x)} examples and {len(index)} labels: give one label an example"
+            )
+        counts = index.bincount()
+        asked = [i for i in range(len(x)) if counts[index[i]] > 1]
+        right = []
+        for i in progress_bar(asked, "leaving one out", unit=" examples", disable=len(asked) < 300):
+            keep = torch.arange(len(x)) != i
+            scores = self._adapted(x[keep.to(x.device)], index[keep])(x[i : i + 1])
+            right.append(bool(scores.argmax(1).item() == index[i]))
+        return right
+
     def calibrate(
         self,
         data: Dataset | Tasks[Episode],
@@ -396,9 +419,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     def save(self, path: str | Path) -> None:
         """Write the classifier as one safetensors file: what it has learned, its classes and how inputs are prepared.
 
-        With weights of `load_pretrained` the file is whole. Of your own networks it holds a digest alone, and
-        they are given again to `load`. It holds the examples as the model takes them: embeddings,
-        or, where a model without `embed` adapts to pictures, those pictures at the network's size.
+        With weights of `load_pretrained` the file is whole; a backbone of the book is fetched by its name. Of your own
+        networks the file holds a digest alone, and they are given again to `load`. It holds the examples as the model
+        takes them: embeddings, or, where a model without `embed` adapts to pictures, these at the network's size.
 
         Raises:
             ValueError: If a label is no string, number, bool or a tuple of them.
@@ -463,6 +486,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             model.eval().pretrained = saved["pretrained"]
         else:
             _compare(path, "model", facts["model"], model)
+        if embed is None and "backbone" in (facts["embed"] or {}):
+            embed = importlib.import_module("mlbook.backbones").backbone(facts["embed"]["backbone"])
         _compare(path, "embed", facts["embed"], embed)
         if facts["given"] != (preprocess is not None):
             what = "give it again" if facts["given"] else "the file brings its own, so leave it out"
@@ -508,7 +533,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             if len(items) == 0:
                 raise ValueError("there are no examples: give one at least")
             if prepare is not None:
-                parts = [prepare(items[i : i + BATCH]) for i in range(0, len(items), BATCH)]
+                starts = _progress(range(0, len(items), BATCH), "preparing")
+                parts = [prepare(items[i : i + BATCH]) for i in starts]
                 x = torch.cat(parts)
             elif all(isinstance(item, Tensor) for item in items):
                 shapes = {tuple(item.shape) for item in items}
@@ -544,7 +570,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 )
         if self.embed is not None:
             with _asleep(self.embed) as like:
-                parts = [self.embed(part.to(like)) for part in torch.split(x, BATCH)]
+                batches = _progress(torch.split(x, BATCH), "embedding")
+                parts = [self.embed(part.to(like)) for part in batches]
             if not all(isinstance(z, Tensor) for z in parts) or sum(map(len, parts)) != len(x):
                 kind = type(self.embed).__name__
                 raise ValueError(
@@ -645,6 +672,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 # --- helpers -----------------------------------------------------------------------------------
 
 
+def _progress(batches: Sequence[Any], name: str) -> Any:
+    return progress_bar(batches, name, unit=" batches", disable=len(batches) * BATCH < 300)
+
+
 def _items(X: Any) -> Sequence[Any] | None:
     """X as a list of pictures, sentences or tensors; None if it is a matrix of numbers, or should be one."""
     if isinstance(X, Tensor | np.ndarray) and X.ndim >= 3:
@@ -733,7 +764,10 @@ def _weights(net: nn.Module | None) -> dict[str, str] | None:
     for name, t in net.state_dict().items():
         digest.update(f"{name} {t.dtype} {list(t.shape)}".encode())
         digest.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return {"kind": type(net).__name__, "sha256": digest.hexdigest()}
+    facts = {"kind": type(net).__name__, "sha256": digest.hexdigest()}
+    own: Any = getattr(net, "name", None)
+    of_ours = type(net).__module__ == "mlbook.backbones" and isinstance(own, str)
+    return facts | {"backbone": own} if of_ours else facts
 
 
 def _compare(path: Any, name: str, saved: dict[str, str] | None, net: nn.Module | None) -> None:

@@ -100,6 +100,32 @@ def load_folder(
     return Dataset(tensors["images"], [printable("/".join(at)) for at in files], groups, name)
 
 
+def pictures_of(path: Path) -> dict[str, list[Path]]:
+    """The pictures of each class of a folder, `PATH/class/picture.png` or `PATH/group/class/picture.png`, all of them.
+
+    Raises:
+        ValueError: If the folder is missing or laid out in another way, has fewer than two classes, or one is empty.
+    """
+    root = Path(os.path.expanduser(path))  # noqa: PTH111 - leaves a ~ that stands for nobody
+    if not is_folder(root):
+        raise ValueError(
+            f"{printable(path)} is not a folder; it should hold one folder of pictures for each class"
+        )
+    found = {at: files for at, files in _scan(root).items() if at}
+    if empty := [at for at, files in found.items() if not files]:
+        raise ValueError(
+            f"{printable(root.joinpath(*empty[0]))} holds no pictures; fill it or remove it"
+        )
+    if len(found) < 2:
+        raise ValueError(
+            f"{printable(path)} holds {len(found)} classes; at least two folders of pictures are needed"
+        )
+    return {
+        printable("/".join(at)): [root.joinpath(*at, file[0]) for file in files]
+        for at, files in found.items()
+    }
+
+
 def _whole(value: Any, most: int) -> bool:
     return hasattr(value, "__index__") and not isinstance(value, bool) and 1 <= value <= most
 
