@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
 import sys
@@ -59,12 +58,9 @@ def _classifier(name: str) -> FewShotClassifier:
 
     if name in MODELS:
         return FewShotClassifier(load_pretrained(name))
-    try:
-        backbones = importlib.import_module("mlbook.backbones")
-    except ImportError as error:
-        known = ", ".join(MODELS)
-        raise ValueError(f"--with {name}: no backbone can be had ({error}), but {known}") from error
-    return FewShotClassifier(embed=backbones.backbone(name))
+    from mlbook.backbones import backbone
+
+    return FewShotClassifier(embed=backbone(name))
 
 
 def _pictures(folder: Path) -> tuple[list[Path], list[str]]:
@@ -109,7 +105,7 @@ def _predict(asked: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
 
 def _evaluate(asked: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from mlbook.baselines import NearestNeighbour
-    from mlbook.classifier import FewShotClassifier, Pictures
+    from mlbook.classifier import FewShotClassifier, Resized
 
     files, labels = _pictures(asked.folder)
     counts = {label: labels.count(label) for label in labels}
@@ -118,7 +114,7 @@ def _evaluate(asked: argparse.Namespace) -> tuple[dict[str, Any], str]:
         raise ValueError(
             f"{printable(asked.folder)} has one picture a class; two are needed, so that one can be left out"
         )
-    pixels = FewShotClassifier(NearestNeighbour(), preprocess=Pictures(28))
+    pixels = FewShotClassifier(NearestNeighbour(), preprocess=Resized(28))
     right = {
         asked.network: _classifier(asked.network).leave_one_out(files, labels),
         "nearest pixels": pixels.leave_one_out(files, labels),

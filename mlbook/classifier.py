@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib
 import inspect
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -39,8 +38,8 @@ BATCH = 64  # examples that go through a network at once
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """How pictures are made ready for a network: `Pictures(84)(["a.jpg", photo])` is a tensor `[2, 3, 84, 84]`.
+class Resized:
+    """How pictures are made ready for a network: `Resized(84)(["a.jpg", photo])` is a tensor `[2, 3, 84, 84]`.
 
     A picture is taken as a person sees it, upright and on white where it is transparent, and stretched to a
     square. It may be a path, a picture of Pillow, or an array `[H, W]` or `[H, W, C]` of bytes or of floats in
@@ -169,7 +168,7 @@ def fitted_temperature(scores: Tensor, y: Tensor) -> float:
     return math.exp(-low)
 
 
-OMNIGLOT = Pictures(28, 1, ink=True)  # what the weights of `load_pretrained` were trained on
+OMNIGLOT = Resized(28, 1, ink=True)  # what the weights of `load_pretrained` were trained on
 
 
 class FewShotClassifier(ClassifierMixin, BaseEstimator):
@@ -190,8 +189,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             ANIL, Meta-SGD, the LSTM meta-learner, MANN, Meta Networks) tell at most so many classes apart, and
             Meta Networks exactly so many.
         embed: Any network from `[B, *x]` to `[B, D]`. If it has a `preprocess(inputs)`, that prepares its inputs.
-        preprocess: What makes a tensor of a list of inputs, `Pictures(84)` for instance. None: that of `embed`, or for
-            weights of `load_pretrained` what they were trained on, `Pictures(28, 1, ink=True)`.
+        preprocess: What makes a tensor of a list of inputs, `Resized(84)` for instance. None: that of `embed`, or for
+            weights of `load_pretrained` what they were trained on, `Resized(28, 1, ink=True)`.
         distance: Of an example from a prototype, where there is no `model`: `"cosine"` or `"squared"`. None takes the
             cosine behind an `embed`, since the length of a pretrained network's embedding says more about contrast
             and sharpness than about the class, and squared distance for plain vectors, whose length may matter.
@@ -235,7 +234,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 "requires y to be passed, but the target y is None: one label an example"
             )
-        self._learn(self._embedded(self._inputs(X, reset=True)), y)
+        self._learn(self._embedded(X, reset=True), y)
         self.temperature_ = 1.0
         self.calibration_: Calibration | None = None
         return self
@@ -247,7 +246,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"label {label!r}: give a word, a number or anything hashable but None"
             )
-        x = self._embedded(self._inputs(X))
+        x = self._embedded(X)
         if x.shape[1:] != self._support.shape[1:]:
             got, learned = list(x.shape[1:]), list(self._support.shape[1:])
             raise ValueError(
@@ -303,7 +302,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
         Examples are embedded once. One that is alone in its class is not asked. What the classifier has learned stays.
         """
-        x = self._embedded(copy.copy(self)._inputs(X, reset=True))
+        x = copy.copy(self)._embedded(X, reset=True)
         index = torch.from_numpy(_sorted(y)[1])
         if len(index) != len(x):
             raise ValueError(
@@ -437,10 +436,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             "dtype": self.classes_.dtype.str,
             "model": {"pretrained": name} if name else _weights(self.model),
             "embed": _weights(self.embed),
-            "preprocess": asdict(self.preprocess)
-            if isinstance(self.preprocess, Pictures)
-            else None,
-            "given": self.preprocess is not None and not isinstance(self.preprocess, Pictures),
+            "preprocess": asdict(self.preprocess) if isinstance(self.preprocess, Resized) else None,
+            "given": self.preprocess is not None and not isinstance(self.preprocess, Resized),
             "distance": self.distance,
             "adapt": self.adapt,
             "vectors": getattr(self, "n_features_in_", None),
@@ -487,13 +484,15 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         else:
             _compare(path, "model", facts["model"], model)
         if embed is None and "backbone" in (facts["embed"] or {}):
-            embed = importlib.import_module("mlbook.backbones").backbone(facts["embed"]["backbone"])
+            from mlbook.backbones import backbone  # waits for Pillow
+
+            embed = backbone(facts["embed"]["backbone"])
         _compare(path, "embed", facts["embed"], embed)
         if facts["given"] != (preprocess is not None):
             what = "give it again" if facts["given"] else "the file brings its own, so leave it out"
             raise ValueError(f"{path}, preprocess={preprocess!r}: {what}")
         if facts["preprocess"]:
-            preprocess = Pictures(**facts["preprocess"])
+            preprocess = Resized(**facts["preprocess"])
         clf = cls(
             model, embed, preprocess=preprocess, distance=facts["distance"], adapt=facts["adapt"]
         )
@@ -515,44 +514,37 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     # --- from inputs to scores -----------------------------------------------------------------
 
-    def _inputs(self, X: Any, reset: bool = False) -> Tensor:
-        """X as a tensor `[n, *x]` ready for `embed`, or for the model."""
-        prepare = self._prepare()
+    def _batches(self, X: Any, reset: bool) -> Iterator[Tensor]:
+        """X as tensors `[B, *x]`, batch after batch, ready for `embed` or for the model."""
         items = _items(X)
-        if items is None or (isinstance(X, Tensor) and X.dim() == 2):
-            if isinstance(X, Tensor):
-                X = X.detach().cpu().numpy()
+        if items is None:
+            X = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
             X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
-            x = torch.tensor(np.ascontiguousarray(X))  # of its own memory
-        else:
-            if hasattr(self, "n_features_in_"):
-                if not reset:
-                    n = self.n_features_in_
-                    raise ValueError(f"this classifier has learned from vectors of {n} numbers")
-                del self.n_features_in_
-            if len(items) == 0:
-                raise ValueError("there are no examples: give one at least")
+            yield from torch.split(
+                torch.tensor(np.ascontiguousarray(X)), BATCH
+            )  # of its own memory
+            return
+        if hasattr(self, "n_features_in_"):
+            if not reset:
+                n = self.n_features_in_
+                raise ValueError(f"this classifier has learned from vectors of {n} numbers")
+            del self.n_features_in_
+        prepare = self._prepare()
+        if prepare is None and not all(isinstance(item, Tensor) for item in items):
+            raise ValueError(
+                f"a {type(items[0]).__name__} is to be made ready for the network, and nothing says how: give "
+                "preprocess=Resized(size, channels), or tensors that are"
+            )
+        starts = range(0, len(items), BATCH)
+        for i in progress_bar(starts, "examples", unit=" batches", disable=len(items) < 300):
+            some = items[i : i + BATCH]
             if prepare is not None:
-                starts = _progress(range(0, len(items), BATCH), "preparing")
-                parts = [prepare(items[i : i + BATCH]) for i in starts]
-                x = torch.cat(parts)
-            elif all(isinstance(item, Tensor) for item in items):
-                shapes = {tuple(item.shape) for item in items}
-                if len(shapes) > 1:
-                    raise ValueError(
-                        f"tensors of different shapes {sorted(shapes)} cannot be one batch"
-                    )
-                x = torch.stack([*items])
-                x = x / 255 if x.dtype == torch.uint8 else x
+                yield prepare(some)
+            elif len(shapes := {tuple(item.shape) for item in some}) > 1:
+                raise ValueError(f"tensors of different shapes {sorted(shapes)} are no batch")
             else:
-                raise ValueError(
-                    f"a {type(items[0]).__name__} is to be made ready for the network, and nothing says how: give "
-                    "preprocess=Pictures(size, channels), or tensors that are"
-                )
-        if x.is_floating_point() and not x.isfinite().all():
-            bad = int((~x.isfinite()).nonzero()[0, 0])
-            raise ValueError(f"example {bad} holds NaN or infinity; mend it or leave it out")
-        return x
+                x = torch.stack([*some])
+                yield x / 255 if x.dtype == torch.uint8 else x
 
     def _prepare(self) -> Callable[[Sequence[Any]], Tensor] | None:
         if self.preprocess is not None:
@@ -561,26 +553,31 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             return getattr(self.embed, "preprocess", None)
         return OMNIGLOT if _pretrained(self.model) else None
 
-    def _embedded(self, x: Tensor) -> Tensor:
-        """What the model adapts to: `x [n, *x]` on the model's device, behind `embed` if there is one."""
+    def _embedded(self, X: Any, reset: bool = False) -> Tensor:
+        """What the model adapts to, `[n, *x]`: X made ready, and behind `embed` if there is one."""
         for name, net in (("model", self.model), ("embed", self.embed)):
             if net is not None and not isinstance(net, nn.Module):
                 raise ValueError(
                     f"{name}={net!r}: give an nn.Module, load_pretrained('prototypical')"
                 )
-        if self.embed is not None:
-            with _asleep(self.embed) as like:
-                batches = _progress(torch.split(x, BATCH), "embedding")
-                parts = [self.embed(part.to(like)) for part in batches]
-            if not all(isinstance(z, Tensor) for z in parts) or sum(map(len, parts)) != len(x):
-                kind = type(self.embed).__name__
-                raise ValueError(
-                    f"embed, a {kind}, must return one tensor [B, D] for inputs [B, *x]"
-                )
-            x = torch.cat(parts)
-            if self.model is None:
-                x = x.flatten(1)
-        return x
+        done, n = [], 0
+        for x in self._batches(X, reset):
+            if x.is_floating_point() and not x.isfinite().all():
+                bad = n + int((~x.isfinite()).nonzero()[0, 0])
+                raise ValueError(f"example {bad} holds NaN or infinity; mend it or leave it out")
+            z = x
+            if self.embed is not None:
+                with _asleep(self.embed) as like:
+                    z = self.embed(_like(x, like))
+                if not isinstance(z, Tensor) or z.shape[:1] != x.shape[:1]:
+                    kind = type(self.embed).__name__
+                    raise ValueError(
+                        f"embed, a {kind}, must return one tensor [B, D] for inputs [B, *x]"
+                    )
+                z = z.flatten(1) if self.model is None else z
+            done.append(z)
+            n += len(x)
+        return torch.cat(done)
 
     def _method(self) -> Any:
         if self.model is not None:
@@ -623,7 +620,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         if isinstance(outputs := getattr(model, "ways", n), int) and outputs < n:
             raise ValueError(f"{few} ({outputs} outputs)")
         with _asleep(model) as like:
-            x = x.to(like) if self.model is not None else x
+            x = _like(x, like) if self.model is not None else x
             try:
                 with outputs_for(y[None]):
                     learner = model.adapt(x[None], y[None].to(x.device), **options)
@@ -637,7 +634,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
         def ask(query: Tensor) -> Tensor:
             with _asleep(model) as like:
-                query = query.to(like) if self.model is not None else query
+                query = _like(query, like) if self.model is not None else query
                 # a network of more outputs than classes is asked for these alone
                 scores = torch.cat(
                     [learner(part[None])[0, :, :n] for part in torch.split(query, BATCH)]
@@ -653,7 +650,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     def _asked(self, X: Any) -> Tensor:
         """The model's scores `[n, classes]`, whose largest is the answer; in double precision, on the CPU."""
         check_is_fitted(self)
-        x = self._embedded(self._inputs(X))
+        x = self._embedded(X)
         if not hasattr(self, "_learner"):  # loaded, copied or unpickled
             self._learner = self._adapted(self._support, torch.from_numpy(self._y))
         if x.shape[1:] != self._support.shape[1:]:
@@ -672,8 +669,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 # --- helpers -----------------------------------------------------------------------------------
 
 
-def _progress(batches: Sequence[Any], name: str) -> Any:
-    return progress_bar(batches, name, unit=" batches", disable=len(batches) * BATCH < 300)
+def _like(x: Tensor, like: Tensor) -> Tensor:
+    """X where a network is, and in its precision; whole numbers, of word pieces say, stay whole."""
+    return x.to(like) if x.is_floating_point() else x.to(like.device)
 
 
 def _items(X: Any) -> Sequence[Any] | None:

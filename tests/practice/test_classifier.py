@@ -20,9 +20,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import Tensor, nn
 
 from mlbook import Dataset, load, load_pretrained
+from mlbook.backbones import backbone
 from mlbook.classifier import (
     FewShotClassifier,
-    Pictures,
+    Resized,
     expected_calibration_error,
     fitted_temperature,
 )
@@ -70,7 +71,7 @@ def test_pipelines_cross_validation_and_grids() -> None:
     pictures = [Image.fromarray(np.full((9, 9), 80 * (i % 3), np.uint8)) for i in range(12)]
     flat = nn.Flatten()
     scores = cross_val_score(
-        FewShotClassifier(embed=flat, preprocess=Pictures(4, 1), distance="squared"),
+        FewShotClassifier(embed=flat, preprocess=Resized(4, 1), distance="squared"),
         pictures, [f"grey {i % 3}" for i in range(12)], cv=3,
     )  # fmt: skip
     assert scores.tolist() == [1, 1, 1]
@@ -203,13 +204,13 @@ def test_every_method_of_the_book_goes_in(name: str) -> None:
 def test_one_picture_in_every_form(tmp_path: Path) -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
     Image.fromarray(rgb).save(tmp_path / "a.png")
-    seen = Pictures(12)([tmp_path / "a.png"])[0]
+    seen = Resized(12)([tmp_path / "a.png"])[0]
     assert torch.equal(seen, torch.from_numpy(rgb).permute(2, 0, 1) / 255)
     opened = Image.open(tmp_path / "a.png")
     deep = (rgb.astype(np.uint16) * 257, rgb / 255, Image.fromarray(rgb).convert("RGBA"))
     forms = [str(tmp_path / "a.png"), opened, opened, Image.fromarray(rgb), rgb, *deep]
     for form in [*forms, torch.from_numpy(rgb).permute(2, 0, 1), seen]:
-        assert torch.equal(Pictures(12)([form])[0], seen)
+        assert torch.equal(Resized(12)([form])[0], seen)
     opened.close()
 
 
@@ -218,7 +219,7 @@ def test_a_picture_given_is_seen_upright_on_white_and_stays_as_it_is() -> None:
     picture.paste((255, 0, 0, 255), (0, 0, 4, 2))  # on top
     picture.getexif()[274] = 3  # stands on its head
     before = picture.tobytes()
-    x = Pictures(8)([picture])[0]
+    x = Resized(8)([picture])[0]
     assert x[0].min() == 1
     assert x[1, 7].max() == 0, "the red edge is below"
     assert x[:, 0].min() == 1, "and white paper above"
@@ -229,19 +230,19 @@ def test_a_picture_given_is_seen_upright_on_white_and_stays_as_it_is() -> None:
 def test_ink_is_bright_on_dark_whichever_way_it_came() -> None:
     drawn = np.full((28, 28), 255, np.uint8)
     drawn[10:12] = 0
-    seen = Pictures(28, 1, ink=True)
+    seen = Resized(28, 1, ink=True)
     a, b = seen([drawn, 255 - drawn])
     assert torch.equal(a, b)
     assert a[0, 10].min() == 1
-    assert torch.equal(Pictures(28, 1)([drawn])[0], 1 - a)
+    assert torch.equal(Resized(28, 1)([drawn])[0], 1 - a)
     grey = ImageOps.grayscale(Image.fromarray(drawn).convert("RGB"))
     assert torch.equal(seen([grey])[0], a)
 
 
 def test_batches_of_arrays_and_tensors_are_lists_of_them() -> None:
     x = np.random.default_rng(0).random((6, 7, 7))
-    clf = FewShotClassifier(embed=nn.Flatten(), preprocess=Pictures(7, 1)).fit([*x], WORDS)
-    same(FewShotClassifier(embed=nn.Flatten(), preprocess=Pictures(7, 1)).fit(x, WORDS), clf, x)
+    clf = FewShotClassifier(embed=nn.Flatten(), preprocess=Resized(7, 1)).fit([*x], WORDS)
+    same(FewShotClassifier(embed=nn.Flatten(), preprocess=Resized(7, 1)).fit(x, WORDS), clf, x)
     t = torch.rand(6, 1, 28, 28)
     f = Conv4(hidden=4)
     same(FewShotClassifier(embed=f).fit(t, WORDS), FewShotClassifier(embed=f).fit([*t], WORDS), t)
@@ -260,6 +261,21 @@ class Backbone(nn.Module):
 def test_a_backbone_prepares_its_own_inputs_and_sentences_are_as_good() -> None:
     clf = FewShotClassifier(embed=Backbone()).fit(["aab", "bba", "hhg"], ["a", "b", "h"])
     assert clf.predict(["aaab", "bb", "gh h"]).tolist() == ["a", "b", "h"]
+
+
+def test_sentences_of_any_length_in_more_than_one_batch(tmp_path: Path) -> None:
+    """MiniLM takes whole numbers, as many as a batch's longest sentence has pieces."""
+    short = ["play a song", "will it rain"]
+    long = [
+        "put on something by the band that I listened to all of last week",
+        "how warm is it going to be in the mountains on the day after tomorrow",
+    ]
+    X, y = [*short * 33, *long * 33], ["music", "weather"] * 66
+    clf = FewShotClassifier(embed=backbone("minilm")).fit(X, y)
+    new = ["which album is this", "is there a storm coming"]
+    assert clf.predict(new).tolist() == ["music", "weather"]
+    clf.save(tmp_path / "a.safetensors")
+    same(FewShotClassifier.load(tmp_path / "a.safetensors"), clf, new)
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -295,7 +311,7 @@ def test_own_networks_are_given_again_and_must_be_the_same(labels: Any, tmp_path
 def test_how_pictures_are_prepared_is_in_the_file(tmp_path: Path) -> None:
     file, f = tmp_path / "a.safetensors", nn.Flatten()
     x = np.random.default_rng(0).random((6, 9, 9))
-    clf = FewShotClassifier(embed=f, preprocess=Pictures(5, 1, ink=True)).fit(x, WORDS)
+    clf = FewShotClassifier(embed=f, preprocess=Resized(5, 1, ink=True)).fit(x, WORDS)
     clf.save(file)
     same(FewShotClassifier.load(file, embed=f), clf, x)
     own = FewShotClassifier(embed=f, preprocess=clf.preprocess.__call__).fit(x, WORDS)
@@ -434,7 +450,7 @@ def test_mistakes_are_named_with_their_remedy() -> None:
         FewShotClassifier().fit(X, [None, *"abcde"])
     with pytest.raises(ValueError, match="cosine"):
         FewShotClassifier(distance="manhattan").fit(X, WORDS)
-    with pytest.raises(ValueError, match=r"nothing says how.*Pictures"):
+    with pytest.raises(ValueError, match=r"nothing says how.*Resized"):
         FewShotClassifier(embed=Conv4()).fit(["a.png"], ["a"])
     with pytest.raises(ValueError, match=r"nobody\.png cannot be read"):
         FewShotClassifier(load_pretrained("prototypical")).fit(["nobody.png"], ["a"])
@@ -443,8 +459,8 @@ def test_mistakes_are_named_with_their_remedy() -> None:
     with pytest.raises(ValueError, match="embed="):
         FewShotClassifier(Conv4()).fit(torch.rand(2, 1, 28, 28), ["a", "b"])
     with pytest.raises(ValueError, match="channels last"):
-        Pictures(28)([np.zeros((3, 28, 28), np.uint8)])
+        Resized(28)([np.zeros((3, 28, 28), np.uint8)])
     with pytest.raises(ValueError, match="what is white"):
-        Pictures(28)([np.full((28, 28), 200.0)])
+        Resized(28)([np.full((28, 28), 200.0)])
     with pytest.raises(ValueError, match="size=0"):
-        Pictures(0)
+        Resized(0)

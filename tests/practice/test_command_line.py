@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import nn
 
 from mlbook import load
 from mlbook.__main__ import main, wilson
-from mlbook.classifier import FewShotClassifier, Pictures
+from mlbook.backbones import backbone
+from mlbook.classifier import FewShotClassifier
 
 
 @pytest.fixture
@@ -99,28 +97,17 @@ def test_leaving_one_out_is_fitting_the_others_each_time() -> None:
     assert np.array_equal(clf.predict_proba(x[:, :2]), before), "what was learned stays"
 
 
-def test_a_backbone_comes_back_by_its_name(
-    letters: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_backbone_is_the_default_and_comes_back_by_its_name(
+    letters: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = types.ModuleType("mlbook.backbones")
-
-    class Backbone(nn.Sequential):
-        name = "some_net"
-        preprocess = staticmethod(Pictures(8, 1))
-
-    def backbone(name: str) -> nn.Module:
-        assert name == "some_net"
-        torch.manual_seed(0)
-        return Backbone(nn.Flatten(), nn.Linear(64, 16))
-
-    Backbone.__module__, module.backbone = "mlbook.backbones", backbone  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mlbook.backbones", module)
-    main(["fit", "letters", "--with", "some_net"])
+    main(["fit", "letters", "--json"])
+    assert json.loads(capsys.readouterr().out)["with"] == "efficientnet_lite0"
+    assert Path("letters.safetensors").stat().st_size < 200_000, "features, and no weights"
     main(["predict", "letters.safetensors", "letters/a/0.png", "--json"])
-    found = json.loads(capsys.readouterr().out.split("PICTURE")[1])
-    clf = FewShotClassifier(embed=backbone("some_net"))
+    found = json.loads(capsys.readouterr().out)
     files = sorted(letters.glob("*/*.png"))
-    clf.fit([*files], [f.parent.name for f in files])
+    clf = FewShotClassifier(embed=backbone("efficientnet_lite0"))
+    clf.fit(files, [file.parent.name for file in files])
     p = clf.predict_proba(["letters/a/0.png"])[0]
     assert [*found[0]["probabilities"].values()] == pytest.approx(p.tolist())
 
@@ -138,7 +125,7 @@ def test_the_interval_of_a_share() -> None:
         (["fit", "nowhere"], "nowhere is not a folder"),
         (["fit", "letters/a"], "at least two folders"),
         (["fit", "letters", "--with", "bandit_agent"], "no adapt"),
-        (["evaluate", "letters", "--with", "nobodys_net"], "nobodys_net"),
+        (["evaluate", "letters", "--with", "nobodys_net"], "backbone('nobodys_net')"),
         (["predict", "letters/a/0.png", "letters/a/0.png"], "not a file of mlbook"),
     ],
 )
