@@ -87,7 +87,7 @@ def load(part: str = "") -> Dataset:
         ValueError: If the file is another.
 
     Source: Larson et al. (2019), "An Evaluation Dataset for Intent Classification and Out-of-Scope Prediction";
-        CC BY 3.0.
+    CC BY 3.0.
     """
     with tempfile.TemporaryDirectory() as spare:
         path = find("clinc150", FILE, SOURCE, SHA256, LIMIT, Path(spare))

@@ -23,7 +23,7 @@ def load() -> Dataset:
 
     Classes are Unicode's concepts by their names, such as `"green apple"`, which describe them; groups are Unicode's
     nine, such as `"Animals & Nature"`. `split("characters")` divides by concept and `split("alphabets")` by group;
-    `samples` divides by style, for support and queries of different ones:
+    `samples` divides by style, for support and queries of different ones::
 
         train, val, test = load("emoji").split("characters")
         test.samples([0]).episodes(5, 1, 3, queries_from=test.samples([1, 2, 3]))

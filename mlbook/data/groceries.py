@@ -38,7 +38,7 @@ def load(part: str = "", size: int = 28) -> Dataset:
 
     `""` has all 5,421 photographs, `"train"` 2,640 and `"test"` 2,485 of them, which the
     authors keep apart, and `"catalogue"` one clean picture of each class. Their classes are the same, and so are
-    splits of one seed; support from one and queries from another is
+    splits of one seed; support from one and queries from another is::
 
         catalogue, shop = load("groceries:catalogue", size=64), load("groceries:test", size=64)
         source = catalogue.episodes(5, 1, 5, queries_from=shop)
@@ -58,7 +58,7 @@ def load(part: str = "", size: int = 28) -> Dataset:
         ValueError: If the size is out of range, or a file is damaged.
 
     Source: Klasson, Zhang and Kjellström (2019), "A Hierarchical Grocery Store Image Dataset With Visual and Semantic
-        Labels"; MIT licence.
+    Labels"; MIT licence.
     """
     if not hasattr(size, "__index__") or isinstance(size, bool) or not 1 <= size <= 4096:
         raise ValueError(f"size={size!r}: must be a whole number of pixels from 1 to 4096")

@@ -122,3 +122,25 @@ def test_a_missing_set_and_a_wrong_size_are_explained(
             load("groceries", size=size)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="channels=1"):
         load("groceries", channels=1)
+
+
+@needed
+def test_the_authors_own_archive_gives_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packed as GitHub does, in a folder of the repository's name and the commit, where a download is kept."""
+    expected = part("catalogue")
+    archive = tmp_path / "groceries" / groceries.ARCHIVE
+    archive.parent.mkdir()
+    with (
+        zipfile.ZipFile(HERE / "iconic-images-and-descriptions.zip") as old,
+        zipfile.ZipFile(archive, "w") as new,
+    ):
+        for member in old.infolist():
+            inside = f"GroceryStoreDataset-{groceries.COMMIT}/{member.filename}"
+            new.writestr(inside, old.read(member))
+    monkeypatch.delenv("MLBOOK_DATA")
+    monkeypatch.setenv("MLBOOK_CACHE", str(tmp_path))
+    data = load("groceries:catalogue", size=16)
+    assert torch.equal(data.images, expected.images)
+    assert data.descriptions == expected.descriptions
