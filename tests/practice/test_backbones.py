@@ -364,15 +364,19 @@ def test_features_are_made_once(
 def test_what_is_not_there_is_not_embedded(
     lite0: Backbone, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, counts, seen = drawings(3), [1, 3, 2, 1, 1, 1], []
-    whole = lite0(lite0.preprocess(data.images.flatten(0, 1))).view(6, 3, -1)
-    data.counts = counts
+    images, counts, seen = drawings(3).images, [2, 3, 2, 2, 2, 2], []
+    whole = lite0(lite0.preprocess(images.flatten(0, 1))).view(6, 3, -1)
+    data = Dataset(images, list("abcdef"), list("xxxyyy"), "drawings", counts=counts)
     forward = Backbone.forward
     monkeypatch.setattr(
         Backbone, "forward", lambda self, x: seen.append(len(x)) or forward(self, x)
     )
-    features = embed_dataset(data, lite0).images
+    embedded = embed_dataset(data, lite0)
+    features = embedded.images
     assert sum(seen) == sum(counts)
+    assert embedded.counts == counts
+    for k in range(10):
+        assert embedded.episodes(ways=6, shots=1, queries=1)[k].query_x.any(-1).all()
     for c, n in enumerate(counts):
         assert torch.allclose(features[c, :n], whole[c, :n], atol=1e-5)
         assert (features[c, n:] == 0).all()
