@@ -227,6 +227,28 @@ def test_a_picture_given_is_seen_upright_on_white_and_stays_as_it_is() -> None:
     assert picture.getexif()[274] == 3
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16", "CMYK", "F"])
+def test_an_opened_picture_is_seen_as_its_file_is(mode: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    picture = Image.fromarray(values)
+    if mode == "I;16":
+        picture = Image.fromarray(values[..., 0].astype(np.uint16) * 200)
+    elif mode == "LA":
+        picture = picture.convert("L")
+        picture.putalpha(Image.fromarray(values[..., 1]))
+    elif mode == "RGBA":
+        picture.putalpha(Image.fromarray(values[..., 1]))
+    elif mode == "F":
+        picture = Image.fromarray(values[..., 0].astype(np.float32) / 255)
+    else:
+        picture = picture.convert(mode)
+    file = tmp_path / ("a.tif" if mode in ("CMYK", "F") else "a.png")
+    picture.save(file, **({"transparency": 3} if mode == "P" else {}))
+    with Image.open(file) as opened:
+        assert torch.equal(Resized(8)([opened]), Resized(8)([file]))
+        assert torch.equal(Resized(8)([opened]), Resized(8)([file])), "once more, now it is loaded"
+
+
 def test_ink_is_bright_on_dark_whichever_way_it_came() -> None:
     drawn = np.full((28, 28), 255, np.uint8)
     drawn[10:12] = 0
