@@ -386,7 +386,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     def _held_out(self, data: Dataset, seed: int) -> Episodes:
         """Tasks like the one that was learned, with as many strangers beside it."""
         known = max(1, min(len(self.classes_), len(data) // 2))
-        samples, counts = data.images.shape[1], np.bincount(self._y)
+        samples, counts = min(data.counts or [data.images.shape[1]]), np.bincount(self._y)
         shots = max(1, min(int(np.median(counts)), samples - 1))
         return data.episodes(2 * known, shots, max(1, min(5, samples - shots)), seed=seed)
 

@@ -420,6 +420,17 @@ def test_calibration_tells_strangers_and_mends_probabilities(tmp_path: Path) -> 
     assert clf.fit(X, y).calibration_ is None, "another fit, another calibration"
 
 
+def test_held_out_classes_may_be_of_unequal_size() -> None:
+    data, held_out = clouds(5, seed=1), clouds(40)
+    counts = [4, *[12] * 39]
+    uneven = Dataset(held_out.images, held_out.classes, held_out.groups, "uneven", counts=counts)
+    clf = FewShotClassifier().fit(data.images[:, :8].flatten(0, 1), np.repeat(data.classes, 8))
+    found = clf.calibrate(uneven, episodes=10)
+    assert found == clf.calibrate(uneven.episodes(10, 3, 1), episodes=10), (
+        "as many as the least has"
+    )
+
+
 def test_a_stranger_is_told_by_what_tells_it_better() -> None:
     """Scores whose level means nothing: there the largest probability decides."""
 
