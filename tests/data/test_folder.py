@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -126,6 +127,12 @@ def tiff(
 
 # --- every mode -----------------------------------------------------------------------------------
 
+
+def skip_what_an_old_pillow_cannot(kind: str) -> None:
+    if kind in ("L, AVIF", "YCbCr, TIFF") and int(PIL.__version__.split(".")[0]) < 12:
+        pytest.skip("Pillow 11 opens grey AVIF as RGB, and not the YCbCr TIFF that it writes")
+
+
 GREY = Image.fromarray(drawing())
 RGB = Image.fromarray(coloured())
 DEEP = drawing().astype(np.uint16) * 257
@@ -175,6 +182,7 @@ GREYS: dict[str, tuple[str, bytes | Image.Image]] = {
 
 @pytest.mark.parametrize("kind", GREYS)
 def test_every_way_to_store_a_grey_picture_gives_that_picture(kind: str, tmp_path: Path) -> None:
+    skip_what_an_old_pillow_cannot(kind)
     ending, file = GREYS[kind]
     found = loaded(tmp_path, file, ending)
     assert found.shape == (1, 28, 28), "stored as grey: one channel"
@@ -210,6 +218,7 @@ COLOURS: dict[str, tuple[str, bytes | Image.Image]] = {
 def test_every_way_to_store_a_coloured_picture_gives_that_picture(
     kind: str, tmp_path: Path
 ) -> None:
+    skip_what_an_old_pillow_cannot(kind)
     ending, file = COLOURS[kind]
     found = loaded(tmp_path, file, ending)
     assert found.shape == (3, 28, 28)
