@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mlbook.data.files import read_tensors, write_tensors
 from mlbook.episodes import Dataset, Episode, Episodes
-from mlbook.evaluate import Tasks, batch_of, outputs_for
+from mlbook.evaluate import Tasks, batch_of, modes_kept, outputs_for
 from mlbook.metric import PrototypicalNetwork
 from mlbook.pretrained import MODELS
 from mlbook.progress import progress_bar
@@ -743,15 +743,10 @@ def _device(net: nn.Module | None) -> torch.device:
 @contextmanager
 def _asleep(net: nn.Module) -> Iterator[Tensor]:
     """In `eval()` mode and without gradients; gives a tensor of the network's device and type."""
-    modes = [(module, module.training) for module in net.modules()]
     floats = [p for p in net.parameters() if p.is_floating_point()]
-    net.eval()
-    try:
-        with torch.no_grad():
-            yield floats[0] if floats else torch.empty(0)
-    finally:
-        for module, training in modes:
-            module.training = training
+    with modes_kept(net), torch.no_grad():
+        net.eval()
+        yield floats[0] if floats else torch.empty(0)
 
 
 def _weights(net: nn.Module | None) -> dict[str, str] | None:

@@ -149,6 +149,17 @@ def batch_of(tasks: Tasks[Batch_co], k: int) -> Batch_co:
         ) from error
 
 
+@contextmanager
+def modes_kept(model: nn.Module) -> Iterator[None]:
+    """Each part of the model is afterwards in `train()` or `eval()` as it was before, on every way out."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def evaluate(
     model: nn.Module, tasks: Tasks[Episode], n: int = 600, metric: Any = None, **adapt: Any
 ) -> Result:
@@ -191,40 +202,36 @@ def evaluate(
     device, dtype = _place(model)
     if hasattr(tasks, "to"):
         tasks = tasks.to(device)
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     values: list[Tensor] = []
     unit, k, done = "%", 0, 0
-    try:
-        with torch.no_grad():  # not inference_mode: some learners take gradients inside adapt
-            while done < n:
-                try:
-                    batch = batch_of(tasks, k)
-                except ValueError as error:
-                    if isinstance(error.__cause__, IndexError):  # the list ends here
-                        raise ValueError(
-                            f"n={n} tasks are asked for, and tasks holds {done}, in {k} batches; "
-                            + (f"ask for n={done}, or give more" if done > 1 else "give more")
-                        ) from error
-                    raise
-                sx, sy, qx, query_y = _episode(batch, k, device)
-                if dtype is not None:
-                    sx, qx, sy = (t.to(dtype) if t.is_floating_point() else t for t in (sx, qx, sy))
-                with outputs_for(sy):
-                    learner = model.adapt(sx, sy, **adapt)  # type: ignore[operator]
-                    scores = learner(qx)
-                _check_scores(scores, sy, model, k)
-                if metric is not None:
-                    value, unit = metric(scores, query_y), getattr(metric, "__name__", "metric")
-                elif query_y.is_floating_point():
-                    value, unit = squared_error(scores, query_y), "squared error"
-                else:
-                    value = accuracy(scores, query_y)
-                values.append(_check_values(value, len(query_y), unit, k))
-                done, k = done + len(query_y), k + 1
-    finally:
-        for module, training in modes:
-            module.training = training
+    # not inference_mode: some learners take gradients inside adapt
+    with modes_kept(model), torch.no_grad():
+        model.eval()
+        while done < n:
+            try:
+                batch = batch_of(tasks, k)
+            except ValueError as error:
+                if isinstance(error.__cause__, IndexError):  # the list ends here
+                    raise ValueError(
+                        f"n={n} tasks are asked for, and tasks holds {done}, in {k} batches; "
+                        + (f"ask for n={done}, or give more" if done > 1 else "give more")
+                    ) from error
+                raise
+            sx, sy, qx, query_y = _episode(batch, k, device)
+            if dtype is not None:
+                sx, qx, sy = (t.to(dtype) if t.is_floating_point() else t for t in (sx, qx, sy))
+            with outputs_for(sy):
+                learner = model.adapt(sx, sy, **adapt)  # type: ignore[operator]
+                scores = learner(qx)
+            _check_scores(scores, sy, model, k)
+            if metric is not None:
+                value, unit = metric(scores, query_y), getattr(metric, "__name__", "metric")
+            elif query_y.is_floating_point():
+                value, unit = squared_error(scores, query_y), "squared error"
+            else:
+                value = accuracy(scores, query_y)
+            values.append(_check_values(value, len(query_y), unit, k))
+            done, k = done + len(query_y), k + 1
     return Result(torch.cat(values)[:n].double(), unit)
 
 

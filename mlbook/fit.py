@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mlbook.checkpoint import Checkpoint, load, opened, random_state, set_random_state
 from mlbook.episodes import Episode, send, whole
-from mlbook.evaluate import Tasks, batch_of, evaluate
+from mlbook.evaluate import Tasks, batch_of, evaluate, modes_kept
 from mlbook.mistakes import (
     explained,
     refuse_default_loss,
@@ -496,14 +496,12 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 @contextmanager
 def _undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Modes and torch's random state are afterwards what they were."""
-    modes = [(module, module.training) for module in model.modules()]
     random = random_state(device)
     try:
-        yield
+        with modes_kept(model):
+            yield
     finally:
         set_random_state(random, device)
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mlbook import bundle, plots
 from mlbook.episodes import Dataset, Episode, whole
-from mlbook.evaluate import outputs_for
+from mlbook.evaluate import modes_kept, outputs_for
 from mlbook.metric import RelationNetwork, SiameseNetwork
 
 FEWEST, MOST = 2, 10  # classes
@@ -218,28 +218,22 @@ class Lab(anywidget.AnyWidget):
         model = self._models[name]
         x, y = self.support
         ways = int(y.max()) + 1
-        parts = list(model.modules()) if isinstance(model, nn.Module) else []
-        modes = [(part, part.training) for part in parts]
-        weight = next(iter(model.parameters()), None) if parts else None
+        net = model if isinstance(model, nn.Module) else nn.Module()  # anything with adapt will do
+        weight = next(net.parameters(), None)
         device = torch.device("cpu") if weight is None else weight.device
-        try:
-            if parts:
-                model.eval()
-            with torch.no_grad(), outputs_for(y):
-                if name not in self._learners:
-                    counts = [{"steps": k} for k in range(self._steps + 1)]
-                    self._learners[name] = [
-                        model.adapt(x.to(device), y.to(device), **given)
-                        for given in (counts if takes_steps(model) else [{}])
-                    ]
-                # one query at a time, as it is drawn: batch norm may look at all that come together
-                scores = [
-                    torch.cat([learner(q[None, None].to(device)) for q in queries[0]], 1)[0]
-                    for learner in self._learners[name]
+        with modes_kept(net), torch.no_grad(), outputs_for(y):
+            net.eval()
+            if name not in self._learners:
+                counts = [{"steps": k} for k in range(self._steps + 1)]
+                self._learners[name] = [
+                    model.adapt(x.to(device), y.to(device), **given)
+                    for given in (counts if takes_steps(model) else [{}])
                 ]
-        finally:
-            for part, training in modes:
-                part.training = training
+            # one query at a time, as it is drawn: batch norm may look at all that come together
+            scores = [
+                torch.cat([learner(q[None, None].to(device)) for q in queries[0]], 1)[0]
+                for learner in self._learners[name]
+            ]
         shares = shares_of(model, torch.stack(scores, 1)[..., :ways].float().cpu())
         if not shares.isfinite().all():
             raise FloatingPointError("its scores are not finite")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mlbook import bundle, plots
 from mlbook.episodes import Episode
+from mlbook.evaluate import modes_kept
 
 EVERY = (
     0.5  # seconds between two pictures: a page that draws more often makes the kernel wait for it
@@ -99,15 +100,10 @@ class watch:
         embed = self.embed or getattr(model, "embed", None)
         if self.episode is None or embed is None:
             return None
-        parts = [(part, part.training) for part in model.modules()]
         weight = next(model.parameters())
-        try:
+        with modes_kept(model), torch.no_grad():
             model.eval()
-            with torch.no_grad():
-                z = embed(self.episode.to(weight.device, weight.dtype)).flatten(1).double().cpu()
-        finally:
-            for part, training in parts:
-                part.training = training
+            z = embed(self.episode.to(weight.device, weight.dtype)).flatten(1).double().cpu()
         self._axes = followed(z, self._axes)
         return self._axes
 

@@ -26,7 +26,7 @@ from urllib.request import Request, urlopen
 import nbformat
 import pytest
 from nbformat.sign import NotebookNotary
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tools import browser as chromium
 
@@ -235,23 +235,6 @@ class Lab:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """The installed Chromium, found by tools/browser.py, which knows no other host than this."""
-    path = chromium.installed()
-    if path is None:
-        if chromium.in_ci():
-            pytest.fail(chromium.NONE, pytrace=False)
-        pytest.skip(chromium.NONE)
-    with sync_playwright() as playwright:
-        blocked = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", blocked], timeout=120_000
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

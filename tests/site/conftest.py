@@ -15,10 +15,8 @@ from typing import Any
 
 import pytest
 import yaml
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from torch import Tensor
-
-from tools import browser as chromium
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HTML = ROOT / "_build" / "html"
@@ -75,25 +73,6 @@ def address() -> Iterator[str]:
     server.shutdown()
     server.server_close()
     thread.join()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """The installed Chromium, found by tools/browser.py."""
-    path = chromium.installed()
-    if path is None:
-        if chromium.in_ci():
-            pytest.fail(chromium.NONE, pytrace=False)
-        pytest.skip(chromium.NONE)
-    with sync_playwright() as playwright:
-        # Every other host is unknown to this browser. (Playwright's own routing would do it too, but
-        # it switches the cache off, and each page would fetch its mathematics anew.)
-        blocked = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", blocked], timeout=120_000
-        )
-        yield browser
-        browser.close()
 
 
 class Visit:

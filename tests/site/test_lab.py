@@ -95,9 +95,11 @@ def opened(visit: Visit, path: str = "book/lab.html") -> Page:
     return page
 
 
-def stroke(page: Page, points: list[tuple[float, float]]) -> None:
-    """A line on the pad with the mouse, in parts of its width."""
-    box = page.locator(".lb-pad[data-on] canvas").bounding_box()
+def stroke(
+    page: Page, points: list[tuple[float, float]], pad: str = ".lb-pad[data-on] canvas"
+) -> None:
+    """A line on a pad with the mouse, in parts of its width."""
+    box = page.locator(pad).bounding_box()
     assert box is not None
     at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
     page.mouse.move(*at[0])
@@ -277,15 +279,8 @@ def test_the_first_page_answers_one_query_and_loads_nothing_before(
     assert result is not None and result["y"] + result["height"] < 900, "above the fold"
     page.get_by_role("button", name="Clear").click()
     expect(words).to_contain_text("Draw one of the five again.")
-    box = page.locator(".lq canvas").bounding_box()
-    assert box is not None
     for line in ([(0.3, 0.2), (0.3, 0.8)], [(0.7, 0.2), (0.35, 0.5), (0.7, 0.8)]):  # a K
-        at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in line]
-        page.mouse.move(*at[0])
-        page.mouse.down()
-        for point in at[1:]:
-            page.mouse.move(*point, steps=5)
-        page.mouse.up()
+        stroke(page, line, ".lq canvas")
     expect(words).to_contain_text("A Prototypical Network says: the fourth")
     assert any("_static/lab/prototypical.js" in url for url in asked)
     assert not any("_static/lab/maml.js" in url for url in asked), "one network, not nine"
