@@ -385,6 +385,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     def _held_out(self, data: Dataset, seed: int) -> Episodes:
         """Tasks like the one that was learned, with as many strangers beside it."""
+        if data.counts is not None and any(enough := [n > 1 for n in data.counts]):
+            data = data.subset(enough)  # of a lone example one cannot both learn and ask
         known = max(1, min(len(self.classes_), len(data) // 2))
         samples, counts = min(data.counts or [data.images.shape[1]]), np.bincount(self._y)
         shots = max(1, min(int(np.median(counts)), samples - 1))

@@ -8,6 +8,7 @@ import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -641,6 +642,7 @@ class Episodes:
         if other is None and most + queries > samples:
             raise ValueError(
                 f"shots={shots} + queries={queries} = {most + queries} pictures a class, but {data.name} has {samples}"
+                + _too_few(data, most + queries)
             )
         if other is not None:
             if other.classes != data.classes:
@@ -657,7 +659,9 @@ class Episodes:
                 )
             for what, n, source in (("shots", most, data), ("queries", queries, other)):
                 if n > (has := min(source.counts or [source.images.shape[1]])):
-                    raise ValueError(f"{what}={n} a class, but {source.name} has {has}")
+                    raise ValueError(
+                        f"{what}={n} a class, but {source.name} has {has}{_too_few(source, n)}"
+                    )
         if aligned and (
             data.counts is not None or (other is not None and other.counts is not None)
         ):
@@ -764,6 +768,43 @@ class Episodes:
             there = torch.tensor(data.counts)[classes]
             chance[torch.arange(chance.shape[2]) >= there[..., None]] = 2.0
         return chance.argsort(-1)[..., :n].expand(-1, ways, -1)
+
+
+def _too_few(data: Dataset, n: int) -> str:
+    """Which classes have fewer than n samples where not all have, and what to do about them."""
+    if data.counts is None or max(data.counts) < n:
+        return ""
+    few = [f"{c!r} ({k})" for c, k in zip(data.classes, data.counts, strict=True) if k < n]
+    more = f" and {len(few) - 3} more" if len(few) > 3 else ""
+    return (
+        f" of {', '.join(few[:3])}{more}: ask for fewer, or leave such classes out with "
+        f"data.subset([n >= {n} for n in data.counts])"
+    )
+
+
+def by_class(examples: Tensor, counts: Sequence[int]) -> tuple[Tensor, list[int] | None]:
+    """Examples that stand class after class as `Dataset` takes them, and its `counts`.
+
+    Args:
+        examples: `[sum(counts), *x]`.
+        counts: How many each class has, 1 or more.
+
+    Returns:
+        `[classes, max(counts), *x]`, with 0 behind the examples of a class that has fewer, and the counts; or, where
+        all have as many, a view and None.
+
+    Raises:
+        MemoryError: If there is no room for it.
+    """
+    most, x = max(counts), examples.shape[1:]
+    if min(counts) == most:
+        return examples.view(len(counts), most, *x), None
+    # of NumPy: its zeros take no memory before they are read or written, and here most may never be
+    kind = torch.empty(0, dtype=examples.dtype).numpy().dtype
+    out = torch.from_numpy(np.zeros((len(counts), most, *x), kind))
+    for rows, own in zip(out, torch.split(examples, [*counts]), strict=True):
+        rows[: len(own)] = own
+    return out, list(counts)
 
 
 def _texts(texts: Sequence[Sequence[str]]) -> list[list[str]]:

@@ -157,10 +157,14 @@ def split_combinations(
         scripts: Which scripts to use.
 
     Raises:
-        ValueError: If `seen` is below 1 or no class of these scripts is in the data.
+        ValueError: If `seen` is below 1, no class of these scripts is in the data, or some have fewer pictures.
     """
     if seen < 1:
         raise ValueError(f"seen={seen}: a part of a held-out class must occur in training, so >= 1")
+    if data.counts is not None:
+        raise ValueError(
+            f"{data!r}: a fifth of each class's pictures is set aside, so all need as many"
+        )
     first: dict[Parts, int] = {}
     for i, (name, group) in enumerate(zip(data.classes, data.groups, strict=True)):
         if group in scripts:

@@ -16,9 +16,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from mlbook.data.files import cache_folder, cached, printable
-from mlbook.episodes import Dataset
+from mlbook.episodes import Dataset, by_class
 
-VERSION = 2  # part of the cached file's name: raise it when pictures are read in another way
+VERSION = 3  # part of the cached file's name: raise it when pictures are read in another way
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 RARER = {".apng", ".avif", ".dib", ".ico", ".jfif", ".jp2", ".jpe", ".mpo", ".tga"}
 RARER |= {".j2k", ".pcx", ".pbm", ".pfm", ".pgm", ".pnm", ".ppm", ".psd", ".qoi", ".sgi"}
@@ -44,21 +44,21 @@ def load_folder(
     The range of 32-bit integers is the least of 0..255, 0..65,535 and all 32 bits that holds the picture's, that
     of floats the least of 0..1, 0..255 and 0..65,535. Colour profiles are not applied.
 
-    Every class gets as many samples as the smallest one has, the first in the order of their names; a
-    line says so. Hidden files and what systems leave behind (`__MACOSX`, `Thumbs.db`) are passed over.
-    What was read is kept in the cache until a picture is changed, added, removed or renamed.
+    Every class keeps all of its pictures, in the order of their names. Where some have fewer than others, `counts`
+    says how many each has, and black pictures, which no episode draws, stand behind them. Hidden files and what
+    systems leave behind (`__MACOSX`, `Thumbs.db`) are passed over. What was read is kept in the cache until a picture
+    is changed, added, removed or renamed.
 
     Args:
         path: The folder; `~` is your home.
         size: Pixels along a side, 1 to 4096.
         channels: 1 (grey) or 3 (red, green, blue). None takes 1 if every file is stored as grey, with or without
             transparency, or with a palette of which it uses greys alone; else 3.
-        min_samples: Classes with fewer pictures are left out, and a line names them. None leaves out none,
-            and refuses a class that has less than half as many pictures as the median class.
+        min_samples: Classes with fewer pictures are left out, and a line names them. None leaves out none.
 
     Raises:
         ValueError: If an argument is out of range, the folder is missing or laid out in another way, holds
-            fewer than two classes, a class has no or too few pictures, or a picture cannot be read.
+            fewer than two classes, a class has no pictures, one cannot be read, or all together do not fit into memory.
     """
     if not _whole(size, 4096):
         raise ValueError(f"size={size!r}: must be a whole number of pixels from 1 to 4096")
@@ -73,31 +73,40 @@ def load_folder(
             f"{printable(path)} is not a folder; it should hold one folder of pictures for each class"
         )
     found = _scan(root)
-    files, samples = _choose(name, found, min_samples)
+    files = _choose(name, found, min_samples)
+    counts = [*map(len, files.values())]
 
     # clocks of file systems tick slowly: a picture that changes once more at once would bear the same time
     if time.time_ns() - max(max(file[2:]) for all_ in found.values() for file in all_) < 20_000_000:
         time.sleep(0.02)
     whole_path = str(root.resolve())
     place, state = _digest(whole_path), _digest([*found.items()])
-    setting = _digest([VERSION, int(size), channels, samples, [*files]])
+    setting = _digest([VERSION, int(size), channels, [*files]])
 
     def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
         # imported here, so that `import mlbook` does not wait for Pillow
         from mlbook.data.pictures import read_pictures
 
         _forget(place, state)
-        chosen = [root.joinpath(*at, file[0]) for at in files for file in files[at][:samples]]
+        chosen = [root.joinpath(*at, file[0]) for at in files for file in files[at]]
         images = torch.from_numpy(read_pictures(chosen, int(size), channels, name))
-        images = images.view(len(files), samples, *images.shape[1:]).permute(0, 1, 4, 2, 3)
-        return {"images": images.contiguous()}, {"folder": whole_path}
+        return {"images": images.permute(0, 3, 1, 2).contiguous()}, {"folder": whole_path}
 
     cache = cache_folder() / f"folder-{place}-{state}-{setting}.safetensors"
     tensors, _ = cached(cache, name, make)
+    classes = [printable("/".join(at)) for at in files]
+    try:
+        images, uneven = by_class(tensors["images"], counts)
+    except MemoryError as error:
+        most = max(counts)
+        raise ValueError(
+            f"{name}: {len(classes)} classes of up to {most} pictures ({classes[counts.index(most)]}) do not fit into "
+            "memory, since each takes the room of the largest; give a smaller size, or move pictures of that class away"
+        ) from error
     home = root.resolve().name  # stands for the group of classes that are in none
     home = "." if any(at[:-1] == (home,) for at in files) else home
     groups = [printable(at[0] if len(at) == 2 else home) for at in files]
-    return Dataset(tensors["images"], [printable("/".join(at)) for at in files], groups, name)
+    return Dataset(images, classes, groups, name, counts=uneven)
 
 
 def pictures_of(path: Path) -> dict[str, list[Path]]:
@@ -185,8 +194,8 @@ def _scan(folder: Path, depth: int = 0) -> Files:
     return below or {(): pictures}
 
 
-def _choose(name: str, found: Files, min_samples: int | None) -> tuple[Files, int]:
-    """The classes that are taken, and how many pictures of each; says what is left out."""
+def _choose(name: str, found: Files, min_samples: int | None) -> Files:
+    """The classes that are taken; says which are left out."""
 
     def listed(classes: Files) -> str:
         names = [f"{printable('/'.join(at))} ({len(files)})" for at, files in classes.items()]
@@ -217,20 +226,7 @@ def _choose(name: str, found: Files, min_samples: int | None) -> tuple[Files, in
         raise ValueError(
             f"{path} holds {len(files)} classes; few-shot tasks need at least two folders of pictures"
         )
-    counts = sorted(map(len, files.values()))
-    samples, median = counts[0], counts[len(counts) // 2]
-    small = {at: files[at] for at in files if 2 * len(files[at]) < median}
-    if small and not min_samples:
-        enough = min(count for count in counts if 2 * count >= median)
-        raise ValueError(
-            f"{path}: too few pictures in {listed(small)}, where the median class has {median} and all are cut to "
-            f"the smallest; add some, leave such classes out with min_samples={enough}, or cut all to {samples} with "
-            f"min_samples={samples}"
-        )
-    if samples < counts[-1]:
-        least = listed({at: files[at] for at in files if len(files[at]) == samples})
-        print(f"{name}: {samples} pictures of each class, as many as there are of {least}")
-    return files, samples
+    return files
 
 
 def _forget(place: str, state: str) -> None:

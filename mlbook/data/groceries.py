@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mlbook.data.files import cache_folder, cached, find
-from mlbook.episodes import Dataset
+from mlbook.episodes import Dataset, by_class
 
 COMMIT = "fc80ba90f803d79d0383df52c5a4ac5de99ff6fc"
 SOURCE = f"https://codeload.github.com/marcusklasson/GroceryStoreDataset/zip/{COMMIT}"
@@ -69,17 +69,14 @@ def load(part: str = "", size: int = 28) -> Dataset:
     file = f"groceries-{part or 'all'}-{int(size)}-v{VERSION}-{SHA256[part][:8]}.safetensors"
     name = f"groceries:{part}".rstrip(":")
     tensors, facts = cached(cache_folder() / file, name, make)
-    counts = facts["counts"]
-    images = torch.zeros(len(counts), max(counts), 3, int(size), int(size), dtype=torch.uint8)
-    for rows, own in zip(images, torch.split(tensors["images"], counts), strict=True):
-        rows[: len(own)] = own
+    images, counts = by_class(tensors["images"], facts["counts"])
     return Dataset(
         images,
         facts["classes"],
         facts["groups"],
         name,
         descriptions=facts["descriptions"],
-        counts=counts if min(counts) < max(counts) else None,
+        counts=counts,
     )
 
 

@@ -103,9 +103,10 @@ class Classifiers:
             raise ValueError(
                 f"sizes={self.sizes}: inputs must be n² with n a divisor of {side}, the pictures' side"
             )
-        if outputs > classes or pictures > samples:
+        least = min(data.counts or [samples])
+        if outputs > classes or pictures > least:
             raise ValueError(
-                f"{outputs} classes of {pictures} pictures: the data have {classes} of {samples}"
+                f"{outputs} classes of {pictures} pictures: the data have {classes} of {least}"
             )
         # on the CPU, for on another device sums may differ in the last digit
         x = F.avg_pool2d(data.images.cpu().flatten(0, 1).float() / 255, side // pixels)
@@ -133,7 +134,11 @@ class Classifiers:
             (self.tasks, self.pictures, self.sizes[-1]),
         )
         classes = torch.stack([torch.randperm(C, generator=g)[:N] for _ in range(B)])
-        which = torch.rand(B, N, S, generator=g).argsort(2)[..., :n]
+        chance = torch.rand(B, N, S, generator=g)
+        if self.data.counts is not None:  # what is not there comes last
+            there = torch.tensor(self.data.counts)[classes]
+            chance[torch.arange(S) >= there[..., None]] = 2.0
+        which = chance.argsort(2)[..., :n]
         device = self.x.device
         x = self.x[send(classes, device)[..., None], send(which, device)].flatten(1, 2)
         y = torch.arange(N).repeat_interleave(n).expand(B, -1)

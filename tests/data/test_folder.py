@@ -16,9 +16,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
-from mlbook import load
+from mlbook import evaluate, fit, load
 from mlbook.data import pictures
+from mlbook.data.descriptions import split_combinations
+from mlbook.data.problems import Classifiers
+from mlbook.episodes import Batches
+from mlbook.metric import PrototypicalNetwork
 
 SIDE = 64  # pixels of the drawings
 Pixels = NDArray[np.uint8]
@@ -533,39 +538,103 @@ def uneven(folder: Path, **counts: int) -> Path:
     return folder
 
 
-def test_a_class_with_few_pictures_is_named_with_the_remedy(
+def test_classes_keep_all_their_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uneven(tmp_path, ant=5, bee=6, cat=1)
+    for _ in range(2):
+        data = load(f"folder:{tmp_path}")
+        assert data.counts == [5, 6, 1]
+        assert data.images.shape == (3, 6, 1, 28, 28)
+        for c, n in enumerate(data.counts):
+            assert data.images[c, :n, 0, 0, 0].tolist() == [10 * c + i for i in range(n)]
+        monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("read again"))
+    assert capsys.readouterr().out == "", "nothing is left out, so nothing is said"
+    monkeypatch.undo()
+    assert "1 to 6 samples each" in repr(data)
+    part = data.subset([2, 0])
+    assert part.counts == [1, 5]
+    (tmp_path / "bee" / "05.png").unlink()
+    for i in range(1, 5):
+        paint(tmp_path / "cat" / f"{i:02d}.png", 20 + i)
+    data = load(f"folder:{tmp_path}")
+    assert data.counts is None, "equally many: a set as it always was"
+    assert data.images[:, :, 0, 0, 0].tolist() == [[10 * c + i for i in range(5)] for c in range(3)]
+
+
+def test_classes_with_few_pictures_are_left_out_where_that_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uneven(tmp_path, ant=1, bee=10, cat=9, dog=4)
-    with pytest.raises(ValueError, match=r"ant \(1\), dog \(4\).* 1 with min_samples=1") as caught:
-        load(f"folder:{tmp_path}")
-    assert "min_samples=9" in str(caught.value)
+    assert load(f"folder:{tmp_path}").counts == [1, 10, 9, 4]
     assert capsys.readouterr().out == ""
     data = load(f"folder:{tmp_path}", min_samples=9)
-    assert (data.classes, data.images.shape[1]) == (["bee", "cat"], 9)
-    left, cut = capsys.readouterr().out.splitlines()
+    assert (data.classes, data.counts) == (["bee", "cat"], [10, 9])
+    (left,) = capsys.readouterr().out.splitlines()
     assert left.endswith("left out, with fewer pictures than min_samples=9: ant (1), dog (4)")
-    assert cut.endswith("9 pictures of each class, as many as there are of cat (9)")
-    data = load(f"folder:{tmp_path}", min_samples=1)
-    assert (len(data), data.images.shape[1]) == (4, 1)
-    assert "1 pictures of each class, as many as there are of ant (1)" in capsys.readouterr().out
+    assert len(load(f"folder:{tmp_path}", min_samples=1)) == 4
     with pytest.raises(ValueError, match="holds 1 classes"):
         load(f"folder:{tmp_path}", min_samples=10)
 
 
-def test_what_is_cut_is_said_every_time_and_even_classes_need_no_word(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_episodes_of_uneven_classes_draw_every_picture_and_no_other(tmp_path: Path) -> None:
+    uneven(tmp_path, ant=2, bee=7, cat=4)
+    data = load(f"folder:{tmp_path}")
+    assert data.counts is not None
+    there = {10 * c + i for c, n in enumerate(data.counts) for i in range(n)}
+    source, seen = data.episodes(3, 1, 1), set()
+    for k in range(60):
+        x = torch.cat([source[k].support_x, source[k].query_x], 1)
+        seen |= {round(255 * v) for v in x[:, :, 0, 0, 0].flatten().tolist()}
+    assert seen == there
+    with pytest.raises(
+        ValueError, match=r"but folder:.* has 2 of 'ant' \(2\), 'cat' \(4\): .*n >= 5 for n in"
+    ):
+        data.episodes(2, 2, 3)
+    large = data.subset([n >= 4 for n in data.counts])  # as the message says
+    assert large.episodes(2, 2, 2)[0].query_x.shape == (1, 4, 1, 28, 28)
+    shop = data.subset([1, 2])
+    with pytest.raises(ValueError, match=r"queries=5 a class, but .* has 4 of 'cat' \(4\): ask"):
+        large.episodes(2, 2, 5, queries_from=shop)
+    with pytest.raises(ValueError, match=r"= 9 pictures a class, but folder:\S+ has 2$"):
+        data.episodes(2, 4, 5)  # no class has so many
+
+
+def test_what_stands_behind_a_smaller_class_is_never_drawn(tmp_path: Path) -> None:
+    """In episodes that train and evaluate, in batches of a baseline, and in problems to optimise."""
+    data = load(f"folder:{uneven(tmp_path, ant=2, bee=7, cat=4)}")
+    data.images[data.images.amax((2, 3, 4)) == 0] = 1  # the first picture of ant is black
+    assert data.counts is not None
+    for c, n in enumerate(data.counts):
+        data.images[c, n:] = 0
+    seen: list[Tensor] = []
+
+    model = PrototypicalNetwork(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 4)))
+    model.embed.register_forward_hook(lambda net, x, out: seen.append(x[0]))
+    fit(model, data.episodes(3, 1, 1, tasks=2), steps=10)
+    evaluate(model, data.episodes(2, (1, 1), 1), n=10)
+    seen += [Batches(data, 50)[k][0] for k in range(3)]
+    seen += [Classifiers(data, (49, 5, 3), pictures=2)[k][1] for k in range(9)]
+    assert min(x.flatten(1 if x.dim() == 4 else 2).amax(-1).min() for x in seen) > 0
+    with pytest.raises(ValueError, match="3 classes of 3 pictures: the data have 3 of 2"):
+        Classifiers(data, (49, 5, 3), pictures=3)
+    with pytest.raises(ValueError, match=r"2 to 7 samples each.* all need as many"):
+        split_combinations(data, seen=1, scripts=("Latin",))
+
+
+def test_a_class_of_thousands_beside_small_ones_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uneven(tmp_path, ant=5, bee=6, cat=5)
-    for _ in range(2):  # the second time from the cache
-        data = load(f"folder:{tmp_path}")
-        assert data.images[1, :, 0, 0, 0].tolist() == [10, 11, 12, 13, 14]
-        out = capsys.readouterr().out
-        assert out.count("\n") == 1
-        assert "5 pictures of each class, as many as there are of ant (5), cat (5)" in out
-    (tmp_path / "bee" / "05.png").unlink()
-    load(f"folder:{tmp_path}")
-    assert capsys.readouterr().out == ""
+    uneven(tmp_path, ant=1, bee=3)
+
+    def full(*_: object) -> object:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "zeros", full)
+    with pytest.raises(
+        ValueError, match=r"2 classes of up to 3 pictures \(bee\) do not fit .*smaller size"
+    ):
+        load(f"folder:{tmp_path}")
 
 
 # --- what is not a picture ------------------------------------------------------------------------
@@ -771,7 +840,7 @@ def test_every_change_of_the_folder_is_noticed(tmp_path: Path, _own_cache: Path)
     path.rename(tmp_path / "ant" / "3.png")
     assert values() == [0, 2, 203]
     paint(tmp_path / "ant" / "0a.png", 99)
-    assert values() == [0, 99, 2]
+    assert values() == [0, 99, 2, 203]
     (tmp_path / "ant" / "0.png").unlink()
     assert values() == [99, 2, 203]
     (tmp_path / "cat").rename(tmp_path / "dog")

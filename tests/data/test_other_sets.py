@@ -52,7 +52,8 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
             paint(tmp_path / name / f"{i}.png", 50 * k + i)
     (tmp_path / "ant" / "notes.txt").write_text("ignored")
     data = load(f"folder:{tmp_path}")
-    assert data.images.shape == (3, 3, 1, 28, 28), "as many samples as the smallest class"
+    assert data.images.shape == (3, 5, 1, 28, 28), "all samples of every class"
+    assert data.counts == [3, 4, 5]
     assert data.classes == ["ant", "bee", "cat"]
     assert data.images[2, 1].unique().tolist() == [101]
     assert data.episodes(ways=3, shots=1, queries=2)[0].support_x.shape == (1, 3, 1, 28, 28)

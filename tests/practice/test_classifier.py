@@ -431,6 +431,18 @@ def test_held_out_classes_may_be_of_unequal_size() -> None:
     )
 
 
+def test_a_held_out_class_of_one_example_is_left_out() -> None:
+    data, held_out = clouds(5, seed=1), clouds(40)
+    lone = [1, *[12] * 39]
+    uneven = Dataset(held_out.images, held_out.classes, held_out.groups, "uneven", counts=lone)
+    clf = FewShotClassifier().fit(data.images[:, :8].flatten(0, 1), np.repeat(data.classes, 8))
+    found = clf.calibrate(uneven, episodes=10)
+    assert found == clf.calibrate(held_out.subset(range(1, 40)).episodes(10, 8, 4), episodes=10)
+    alone = Dataset(held_out.images[:, :1], held_out.classes, held_out.groups, "one each")
+    with pytest.raises(ValueError, match=r"shots=1 \+ queries=1 = 2 .* one each has 1"):
+        clf.calibrate(alone, episodes=4)
+
+
 def test_a_stranger_is_told_by_what_tells_it_better() -> None:
     """Scores whose level means nothing: there the largest probability decides."""
 
