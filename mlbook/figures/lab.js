@@ -55,10 +55,11 @@ const CSS = `
 .lb-cell { position: relative; height: 2.35rem; border-radius: 6px; overflow: hidden; display: grid; place-items: center;
   background: color-mix(in srgb, currentColor 6%, transparent); font-size: 0.88em; font-variant-numeric: tabular-nums;
   color: var(--soft); }
-.lb-cell > i { position: absolute; inset: auto 0 0 0; height: 0; transition: height 0.18s ease-out;
-  background: color-mix(in srgb, var(--tone, var(--green)) 34%, transparent); }
+.lb-cell > i { position: absolute; inset: auto auto 0 0; height: 0.32rem; width: 0; transition: width 0.18s ease-out;
+  background: color-mix(in srgb, var(--tone, var(--green)) 62%, transparent); }
 .lb-cell > span { position: relative; }
-.lb-cell[data-best] { color: var(--ink); font-weight: 700; box-shadow: inset 0 0 0 2px var(--tone, var(--green)); }
+.lb-cell[data-best] { color: var(--ink); font-weight: 700; box-shadow: inset 0 0 0 2px var(--tone, var(--green));
+  background: color-mix(in srgb, var(--tone, var(--green)) 26%, transparent); }
 .lb-line[data-odd] { --tone: var(--orange); }
 .lb-odd { color: var(--orange-text); font-weight: 700; min-width: 0.8em; text-align: center; }
 .lb-tally { font-variant-numeric: tabular-nums; color: var(--soft); white-space: nowrap; font-size: 0.88em; }
@@ -254,7 +255,7 @@ export default { render({ model, el }) {
         const text = scores ? line.write(scores[c], shares[c]) : "";
         put(cell, { "data-best": c === k ? "" : null,
           "aria-label": text ? `${LETTERS[c]}: ${text}${c === k ? ", the answer" : ""}` : "no answer yet" });
-        fill.style.height = shares ? `${(100 * clamp(shares[c], 0, 1)).toFixed(1)}%` : "0";
+        fill.style.width = shares ? `${(100 * clamp(shares[c], 0, 1)).toFixed(1)}%` : "0";
         number.textContent = text;
       });
       line.mark.className = playing() ? "lb-tally" : "lb-odd";

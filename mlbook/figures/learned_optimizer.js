@@ -54,7 +54,7 @@ export default { render({ model, el }) {
   slider(fig, dials, "turned by", "turn", { min: 0, max: 90, step: 5, show: (v) => `${v}°` });
   for (const [rule, name] of RULES.slice(0, 3))
     slider(fig, dials, `${name}, rate`, rule, { min: -4, max: 1, step: 0.05, log: true, show: short });
-  const chart = plot(fig, panel, { x: [0, shown], y: [0, 1], height: 216, pad: [22, 76, 26, 38], looks: "lo-chart" });
+  const chart = plot(fig, panel, { x: [0, shown], y: [0, 1], height: 216, pad: [22, 88, 26, 38], looks: "lo-chart" });
   const said = note(el, "", true);
 
   return fig.start(() => {
