@@ -42,8 +42,8 @@ class Resized:
     """How pictures are made ready for a network: `Resized(84)(["a.jpg", photo])` is a tensor `[2, 3, 84, 84]`.
 
     A picture is taken as a person sees it, upright and on white where it is transparent, and stretched to a
-    square. It may be a path, a picture of Pillow, or an array `[H, W]` or `[H, W, C]` of bytes or of floats in
-    [0, 1]. A tensor `[channels, size, size]` counts as ready: floats stay as they are, bytes become [0, 1].
+    square. It may be a path, a picture of Pillow, or an array `[H, W]` or `[H, W, C]` of bytes, bools, 16 bits or of
+    floats in [0, 1]. A tensor `[channels, size, size]` counts as ready: floats stay as they are, bytes become [0, 1].
 
     Args:
         size: Pixels along a side.

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from mlbook.backbones.efficientnet_lite0 import EfficientNetLite0
 from mlbook.backbones.minilm import MiniLM
-from mlbook.data.files import Made, cache_folder, cached, printable
-from mlbook.data.pictures import _seen
+from mlbook.data.files import Made, cache_folder, cached
+from mlbook.data.pictures import checked, seen
 from mlbook.episodes import Dataset, whole
 from mlbook.progress import progress_bar
 
@@ -63,9 +63,9 @@ class Pictures:
 
         Args:
             inputs: A list of paths, pictures of Pillow, arrays `[H, W]` or `[H, W, C]`, tensors `[C, H, W]`, also mixed
-                and of different sizes; or a tensor `[B, C, H, W]`. Numbers are bytes, or floats in [0, 1]. One
-                channel is grey, two grey and opacity, three colours, four colours and opacity; what is
-                transparent is seen on white.
+                and of different sizes; or a tensor `[B, C, H, W]`. Numbers are bytes, or floats in [0, 1]; those of
+                arrays may be bools or 16 bits deep. One channel is grey, two grey and opacity, three colours, four
+                colours and opacity; what is transparent is seen on white.
 
         Raises:
             ValueError: If something is none of these or a file cannot be read.
@@ -101,25 +101,12 @@ class Pictures:
 
 def _tensor(one: Any) -> Tensor:
     """One picture as `[C, H, W]`, whatever it comes as."""
-    if isinstance(one, (str, Path)):
-        try:
-            with Image.open(one) as picture:
-                one = _seen(picture)
-        except Exception as error:  # damaged files make decoders raise nearly everything
-            raise ValueError(
-                f"{printable(one)} cannot be read as a picture ({error or type(error).__name__}); "
-                "repair it or leave it out"
-            ) from error
-    elif isinstance(one, Image.Image):
-        one = _seen(one.copy())  # which it turns upright in place
-    if isinstance(one, Image.Image):
-        one = np.array(one)
-    if isinstance(one, np.ndarray):
-        if one.ndim not in (2, 3):
-            raise ValueError(f"an array {list(one.shape)}: a picture is [H, W] or [H, W, C]")
-        return torch.from_numpy(np.atleast_3d(one).copy()).permute(2, 0, 1)
     if isinstance(one, Tensor) and one.dim() == 3:
         return one
+    if isinstance(one, (str, Path, Image.Image)):
+        one = np.array(seen(one))
+    if isinstance(one, np.ndarray):
+        return torch.from_numpy(checked(one).copy()).permute(2, 0, 1)
     what = f"a tensor {list(one.shape)}" if isinstance(one, Tensor) else repr(one)
     raise ValueError(
         f"{what} is no picture: give a path, a picture of Pillow, an array [H, W, C] or a tensor [C, H, W]"

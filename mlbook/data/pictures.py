@@ -51,19 +51,7 @@ def read_pictures(
 
 def _read(file: Path | io.BytesIO, size: int, channels: int | None) -> NDArray[np.uint8]:
     """`[size, size, 1]` if the file is stored as grey or grey is asked for, else `[size, size, 3]`."""
-    try:
-        with Image.open(file) as picture:
-            if picture.format == "PNG":  # its checksums, which nothing else looks at
-                with Image.open(file) as again:
-                    again.verify()
-            # a JPEG can be decoded at an 8th to the whole of its size: the least that is enough
-            picture.draft(None, (2 * size, 2 * size))
-            return _small(_seen(picture), size, channels)
-    except Exception as error:  # damaged files make decoders raise nearly everything
-        name = printable(file if isinstance(file, Path) else file.name)
-        raise ValueError(
-            f"{name} cannot be read as a picture ({error or type(error).__name__}); repair or remove it"
-        ) from error
+    return _small(seen(file, size), size, channels)
 
 
 def read_picture(
@@ -72,49 +60,96 @@ def read_picture(
     """One picture, `[size, size, channels]`, from a file or from memory, in which it stays as it is.
 
     Args:
-        picture: A path, a picture of Pillow, or an array `[H, W]`, `[H, W, 1]`, `[H, W, 3]` or `[H, W, 4]`, the fourth
-            for opacity: of bools, 8 or 16 bits, or floats in [0, 1].
+        picture: A path, a picture of Pillow, or an array as `checked` takes it.
         size: Pixels along a side, to which it is stretched.
         channels: 1, 3, or None: 1 if it is stored as grey, else 3.
 
     Raises:
         ValueError: If it cannot be read as a picture.
     """
-    if isinstance(picture, str | Path):
-        return _read(Path(picture), size, channels)
     if isinstance(picture, np.ndarray):
-        seen = _seen(_of_array(picture))
-    else:  # what is looked at is a copy, with what a copy leaves behind
-        tile = getattr(picture, "tile", None)
-        raw = tile[0][3] if tile and picture.format == "PNG" else ""
-        picture.load()
-        mine = picture.copy()
-        with contextlib.suppress(Exception):  # EXIF that cannot be read turns nothing
-            if turn := picture.getexif().get(274):
-                mine.getexif()[274] = turn
-        seen = _seen(mine, raw if isinstance(raw, str) else "", getattr(picture, "tag_v2", {}))
-    return _small(seen, size, channels)
+        array = checked(picture)
+        if array.dtype != np.uint8:
+            array = np.rint(array * 255).astype(np.uint8)
+        return _small(
+            _seen(Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)), size, channels
+        )
+    return _small(seen(picture, size), size, channels)
 
 
-def _of_array(array: NDArray[Any]) -> Image.Image:
-    shape, kind = list(array.shape), array.dtype
-    if array.ndim not in (2, 3) or 0 in shape or shape[2:] not in ([], [1], [3], [4]):
+def seen(picture: Path | str | io.BytesIO | Image.Image, size: int | None = None) -> Image.Image:
+    """A picture as a person sees it, upright, on white, 8 bits deep: `"L"` if it is stored as grey, else `"RGB"`.
+
+    Args:
+        picture: A path, a file in memory whose `name` errors give, or a picture of Pillow, which stays as it is.
+        size: If it is to become so many pixels along a side, a JPEG is decoded at the least part of its own size that
+            has twice as many, which is quicker. None decodes all of it.
+
+    Raises:
+        ValueError: If it cannot be read as a picture; names it.
+    """
+    try:
+        if isinstance(picture, Image.Image):
+            return _seen_in_memory(picture)
+        with Image.open(picture) as opened:
+            if opened.format == "PNG":  # its checksums, which nothing else looks at
+                with Image.open(picture) as again:
+                    again.verify()
+            if size is not None:
+                opened.draft(None, (2 * size, 2 * size))
+            return _seen(opened)
+    except Exception as error:  # damaged files make decoders raise nearly everything
+        name: Any = picture
+        if not isinstance(picture, str | Path):
+            name = getattr(picture, "name", None) or getattr(picture, "filename", None) or picture
+        name = printable(name) if isinstance(name, str | Path) else repr(name)
         raise ValueError(
-            f"an array {shape} is no picture: it is [H, W], or [H, W, C] with 1, 3 or 4 channels last "
+            f"{name} cannot be read as a picture ({error or type(error).__name__}); repair or remove it"
+        ) from error
+
+
+def _seen_in_memory(picture: Image.Image) -> Image.Image:
+    # what is looked at is a copy, with what a copy leaves behind
+    tile = getattr(picture, "tile", None)
+    raw = tile[0][3] if tile and picture.format == "PNG" else ""
+    picture.load()
+    mine = picture.copy()
+    with contextlib.suppress(Exception):  # EXIF that cannot be read turns nothing
+        if turn := picture.getexif().get(274):
+            mine.getexif()[274] = turn
+    return _seen(mine, raw if isinstance(raw, str) else "", getattr(picture, "tag_v2", {}))
+
+
+def checked(array: NDArray[Any]) -> NDArray[Any]:
+    """A picture that came as an array, `[H, W, C]` of bytes or of floats in [0, 1].
+
+    Args:
+        array: `[H, W]` or `[H, W, C]`, channels grey, grey and opacity, three colours, or these and opacity; of bools,
+            8 or 16 bits, or floats in [0, 1].
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    shape, kind = list(array.shape), array.dtype
+    if array.ndim not in (2, 3) or 0 in shape or shape[2:] not in ([], [1], [2], [3], [4]):
+        channels = f", not {shape[2]} channels" if array.ndim == 3 else ""
+        raise ValueError(
+            f"an array {shape} is no picture: it is [H, W], or [H, W, C] with 1 to 4 channels last{channels} "
             "(array.transpose(1, 2, 0) puts them there)"
         )
-    if kind == np.uint16:
+    array = np.atleast_3d(array).astype(kind.newbyteorder("="), copy=False)
+    if array.dtype == np.uint16:
         array = array / 65_535
-    elif kind.kind == "b":
+    elif array.dtype == np.bool_:
         array = array.astype(np.float64)
-    if array.dtype != np.uint8:
-        if array.dtype.kind != "f" or not (array.min() >= 0 and array.max() <= 1):
-            raise ValueError(
-                f"a picture of {kind} from {array.min()} to {array.max()} does not say what is white: give bytes "
-                "(uint8) in 0..255 or floats in [0, 1]"
-            )
-        array = np.rint(array * 255).astype(np.uint8)
-    return Image.fromarray(array[..., 0] if shape[2:] == [1] else array)
+    if array.dtype != np.uint8 and (
+        array.dtype.kind != "f" or not (array.min() >= 0 and array.max() <= 1)
+    ):
+        raise ValueError(
+            f"a picture of {kind} from {array.min()} to {array.max()} does not say what is white: give bytes "
+            "(uint8) in 0..255 or floats in [0, 1]"
+        )
+    return array
 
 
 def _small(plain: Image.Image, size: int, channels: int | None) -> NDArray[np.uint8]:

@@ -245,12 +245,12 @@ def test_modes_that_few_files_have(mode: str, tmp_path: Path) -> None:
         found = loaded(tmp_path, lab, "tif")
         assert (found - small(RGB)).abs().mean() < 3
     elif mode == "HSV":
-        assert (small(pictures._seen(RGB.convert("HSV"))) - small(RGB)).abs().mean() < 3
+        assert (small(pictures.seen(RGB.convert("HSV"))) - small(RGB)).abs().mean() < 3
     else:  # multiplied by their transparency, here one half
         plain = GREY if mode == "La" else RGB
         half = plain.convert(mode.upper())
         half.putalpha(128)
-        seen = pictures._seen(half.convert(mode))
+        seen = pictures.seen(half.convert(mode))
         expected = (np.asarray(plain).astype(int) * 128 + 255 * 127) / 255
         assert seen.mode == plain.mode
         assert np.abs(np.asarray(seen) - expected).max() <= 2

@@ -17,9 +17,19 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from mlbook import Dataset, backbones, evaluate, fit
+from mlbook import Dataset, backbones, evaluate, fit, load
 from mlbook.backbones import Backbone, Pictures, backbone, embed_dataset
+from mlbook.classifier import Resized
+from mlbook.data import pictures
 from mlbook.metric import PrototypicalNetwork
+from tests.data.test_folder import (
+    COLOURS,
+    GREYS,
+    RGB,
+    on_nothing,
+    saved,
+    skip_what_an_old_pillow_cannot,
+)
 
 LAST = "layers.17.norm.running_mean"  # of efficientnet_lite0, a statistic of its last batch norm
 
@@ -152,6 +162,101 @@ def test_grey_and_transparent_pictures_are_seen_as_colours() -> None:
     image = Image.fromarray(nothing[0].permute(1, 2, 0).numpy(), "RGBA")
     assert torch.equal(PICTURES([image]), PICTURES(white))
     assert image.mode == "RGBA", "the user's own picture is left alone"
+
+
+def seen_before(file: Path | io.BytesIO) -> Tensor:
+    """How backbones opened a file of their own accord, before there was one way: `[C, H, W]`."""
+    with Image.open(file) as picture:
+        seen = np.array(pictures._seen(picture))
+    return torch.from_numpy(np.atleast_3d(seen).copy()).permute(2, 0, 1)
+
+
+def photographs(n: int) -> list[bytes]:
+    with groceries() as archive:
+        files = sorted(f for f in archive.namelist() if f.endswith(".jpg"))
+        return [archive.read(f) for f in files[:: len(files) // n]]
+
+
+STORED = GREYS | COLOURS | {f"clear, {k}": v[:2] for k, v in on_nothing().items()}
+
+
+@pytest.mark.parametrize("kind", ["photographs", "emoji", "turned", *STORED])
+def test_files_and_opened_pictures_are_seen_in_one_way(kind: str, tmp_path: Path) -> None:
+    """To the bit what backbones saw in files before; and the same, to the bit, once Pillow has them open."""
+    files: list[bytes | Image.Image] = []
+    if kind == "photographs":
+        files, ending = [*photographs(4)], "jpg"
+    elif kind == "emoji":
+        rows = load("emoji").images[::300, 0].permute(0, 2, 3, 1).numpy()
+        files, ending = [Image.fromarray(row) for row in rows], "png"
+    elif kind == "turned":
+        exif = Image.Exif()
+        exif[274] = 6
+        files, ending = [saved(RGB.resize((90, 60)), f, exif=exif) for f in ("TIFF", "WEBP")], "tif"
+    else:
+        skip_what_an_old_pillow_cannot(kind)
+        ending, file = STORED[kind]
+        files = [file]
+    for k, file in enumerate(files):
+        path = tmp_path / f"{k}.{ending}"
+        if isinstance(file, bytes):
+            path.write_bytes(file)
+        else:
+            file.save(path)
+        found = PICTURES([path])
+        assert torch.equal(found, PICTURES([seen_before(path)]))
+        with Image.open(path) as opened:
+            assert torch.equal(PICTURES([opened]), found)
+            # of a loaded PNG Pillow no longer says how many bits its transparent colour had
+            if kind not in ("clear, 2 bits", "clear, 4 bits", "clear, RGB of 16 bits"):
+                assert torch.equal(PICTURES([opened]), found), "once more, now it is loaded"
+                if ending not in ("jpg", "JPEG"):  # a file is decoded at a part of its size there
+                    assert torch.equal(Resized(32)([opened]), Resized(32)([path]))
+
+
+def test_arrays_are_seen_in_one_way() -> None:
+    """Each kind of array that one of the two ways could read; those of bytes and floats as before, to the bit."""
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (32, 32, 3), np.uint8)
+    fit = Pictures(32, (0.0,) * 3, (1.0,) * 3)
+    plain = fit([rgb])
+    assert torch.equal(plain[0], Resized(32)([rgb])[0])
+    same = [
+        rgb.astype(np.uint16) * 257,
+        rgb.astype(">u2") * 257,
+        (rgb / 255).astype(">f8"),
+        rgb / 255,
+    ]
+    for array in same:
+        assert torch.allclose(fit([array]), plain, atol=1e-6)
+        assert torch.equal(Resized(32)([array])[0], plain[0])
+    bits = rng.integers(0, 2, (32, 32)).astype(bool)
+    expected = torch.from_numpy(bits).float().expand(3, -1, -1)
+    assert torch.equal(fit([bits])[0], expected)
+    assert torch.equal(Resized(32)([bits])[0], expected)
+    clear = np.stack([rgb[..., 0], np.where(bits, 255, 0).astype(np.uint8)], -1)  # grey and opacity
+    expected = torch.from_numpy(np.where(bits, rgb[..., 0], 255)).float().expand(3, -1, -1) / 255
+    assert torch.equal(fit([clear])[0], expected)
+    assert torch.equal(Resized(32)([clear])[0], expected)
+    for fitted in (fit, Resized(32)):
+        with pytest.raises(ValueError, match="int64 from 0 to 255 does not say what is white"):
+            fitted([rgb.astype(np.int64)])
+
+
+def test_what_is_damaged_is_named_in_one_way(tmp_path: Path) -> None:
+    png = bytearray(saved(RGB, "PNG"))
+    png[-20] ^= 1  # in the pixels, which a checksum guards
+    (tmp_path / "flipped.png").write_bytes(bytes(png))
+    (tmp_path / "cut.jpg").write_bytes(saved(RGB, "JPEG")[:900])
+    for name in ("flipped.png", "cut.jpg"):
+        for fitted in (PICTURES, Resized(32)):
+            with pytest.raises(ValueError, match=rf"{name} cannot be read as a picture \(.+repair"):
+                fitted([tmp_path / name])
+    with (
+        Image.open(tmp_path / "cut.jpg") as opened,
+        pytest.raises(ValueError, match=r"cut\.jpg cannot be read as a picture"),
+    ):
+        PICTURES([opened])
 
 
 def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
