@@ -4,6 +4,7 @@
     python tools/notebooks.py book/metric/prototypical.ipynb    # some
     python tools/notebooks.py --check                           # only run them, store nothing
     python tools/notebooks.py --check --alone                   # the same as where there is no checkout
+    python tools/notebooks.py --tidy                            # run nothing, only store anew what is stored
 
 The kernel is this interpreter. A notebook that fails is left as it was. What changes from run to run
 without meaning (time stamps, progress bars) is not stored.
@@ -15,6 +16,7 @@ cell stays empty or a figure is missing that the stored notebook has.
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import re
 import sys
@@ -113,6 +115,38 @@ def describe(cell: Any) -> None:
                 output.metadata.setdefault(kind, {})["alt"] = alt
 
 
+CHECKS = "What must hold here"
+
+
+def only_checks(source: str) -> bool:
+    """Whether a cell asserts and does nothing else, perhaps in a loop.
+
+    >>> only_checks("for r in runs:\\n    assert r.mean > 0.5"), only_checks("x = 1\\nassert x")
+    (True, False)
+    """
+
+    def checks(statement: ast.stmt) -> bool:
+        return isinstance(statement, ast.Assert) or (
+            isinstance(statement, ast.For) and all(map(checks, statement.body))
+        )
+
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:  # a magic of IPython
+        return False
+    return bool(body) and all(map(checks, body))
+
+
+def fold(cell: Any) -> None:
+    """Fold a cell that only checks, on the site and in JupyterLab: it keeps us honest and teaches no method."""
+    if not only_checks(cell.source) or "hide-cell" in cell.metadata.get("tags", []):
+        return
+    tags = [tag for tag in cell.metadata.get("tags", []) if tag != "hide-input"]
+    cell.metadata["tags"] = [*tags, "hide-input"]
+    cell.metadata.setdefault("mystnb", {})["code_prompt_show"] = CHECKS
+    cell.metadata.setdefault("jupyter", {})["source_hidden"] = True
+
+
 def tidy(notebook: Any) -> None:
     """Keep what the reader sees and drop what only says when and where it ran."""
     notebook.metadata = nbformat.from_dict(METADATA)
@@ -132,6 +166,7 @@ def tidy(notebook: Any) -> None:
             ) in cell.outputs:  # a widget ends with its kernel; what stands in for it stays
                 output.get("data", {}).pop(WIDGET, None)
             describe(cell)
+            fold(cell)
 
 
 def write(notebook: Any, path: Path) -> None:
@@ -226,12 +261,19 @@ def main() -> int:
     parser.add_argument("notebooks", nargs="*", type=Path, help="all of the book if none is named")
     parser.add_argument("--check", action="store_true", help="run them and store nothing")
     parser.add_argument("--alone", action="store_true", help="with --check: as without a checkout")
+    parser.add_argument("--tidy", action="store_true", help="run nothing, only tidy what is stored")
     parser.add_argument("--before", default="", help="with --check: code to run ahead of each")
     arguments = parser.parse_args()
     if arguments.before and not arguments.check:
         parser.error("--before goes with --check: what runs ahead of a notebook is not part of it")
     if arguments.alone and not arguments.check:
         parser.error("--alone goes with --check: what is stored is run from the checkout")
+    if arguments.tidy:
+        for path in arguments.notebooks or of_the_book():
+            notebook = nbformat.read(path, as_version=4)
+            tidy(notebook)
+            write(notebook, path)
+        return 0
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel before the user's
     failed = []
     for path in arguments.notebooks or of_the_book():

@@ -13,7 +13,14 @@ import pytest
 import yaml
 from PIL import Image
 
-from tools.notebooks import METADATA, is_progress, merge_streams, of_the_book
+from tools.notebooks import (
+    CHECKS,
+    METADATA,
+    is_progress,
+    merge_streams,
+    of_the_book,
+    only_checks,
+)
 from tools.repository import address, colab_cell, version
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,6 +163,34 @@ def test_what_depends_on_the_machine_is_followed_by_an_assertion(path: Path) -> 
             assert any(re.search(r"(?m)^\s*assert\b", c.source) for c in near), (
                 f"nothing asserts what cell {cell.execution_count} gave: {cell.source}"
             )
+
+
+@each
+def test_what_only_checks_is_folded(path: Path) -> None:
+    """On the site and in JupyterLab, with a title that says what is inside."""
+    for cell in code(path):
+        if only_checks(cell.source) and "hide-cell" not in tags(cell):
+            assert "hide-input" in tags(cell), "run: python tools/notebooks.py --tidy"
+            assert cell.metadata["mystnb"]["code_prompt_show"] == CHECKS
+            assert cell.metadata["jupyter"]["source_hidden"]
+
+
+@pytest.mark.parametrize(
+    ("source", "checks"),
+    [
+        ("assert a\nassert b, 'why'", True),
+        ("for r in runs:\n    # a comment\n    assert r > 0.5", True),
+        ("assert a\nprint(a)", False),
+        ("x = 1\nassert x", False),
+        ("for r in runs:\n    r.plot()", False),
+        ("%matplotlib inline\nassert a", False),
+        ("# nothing yet", False),
+    ],
+)
+def test_a_cell_that_only_checks_is_known_from_one_that_does_more(
+    source: str, checks: bool
+) -> None:
+    assert only_checks(source) is checks
 
 
 @each
