@@ -730,10 +730,11 @@ class Episodes:
         other = self.queries_from
         rows = self._rows(self.data, classes, most + (0 if other else self.queries), generator)
         turns = torch.randint(4, (t, n), generator=generator) if self.rotations else None
-        given = torch.full((n,), most)  # support examples of each class
+        given = None  # how many support examples a class has, where they differ
         if fewest < most:
             given = torch.randint(fewest, most + 1, (n,), generator=generator)
-        mix_support = torch.rand(t, int(given.sum()), generator=generator).argsort(-1)
+        support = n * most if given is None else int(given.sum())
+        mix_support = torch.rand(t, support, generator=generator).argsort(-1)
         mix_query = torch.rand(t, n * self.queries, generator=generator).argsort(-1)
 
         def drawn(data: Dataset, rows: Tensor) -> Tensor:
@@ -741,22 +742,19 @@ class Episodes:
             x = data.images[send(classes, device)[..., None], send(rows, device)]
             return x if turns is None else turned(x, turns)  # [T, N, rows, *x]
 
-        def mixed(x: Tensor, order: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-            """The first `given` of each class, shuffled, and their labels."""
-            label = torch.arange(n).repeat_interleave(given)
-            at = (torch.arange(x.shape[2]) < given[:, None]).flatten().nonzero()[:, 0]
-            at, label, device = send(at[order], x.device), send(label[order], x.device), x.device
-            task = torch.arange(t, device=device)[:, None]
-            return _numbers(x.flatten(1, 2)[task, at]), label
+        def mixed(x: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+            """The examples at these places of `[N, rows]`, counted through, and their labels."""
+            at = send(at, x.device)
+            task = torch.arange(t, device=x.device)[:, None]
+            return _numbers(x.flatten(1, 2)[task, at]), at // max(1, x.shape[2])
 
         x = drawn(self.data, rows)
-        asked = x[:, :, most:]
+        shown, asked = x[:, :, :most], x[:, :, most:]
+        if given is not None:  # the first of each class
+            mix_support = (torch.arange(most) < given[:, None]).flatten().nonzero()[mix_support, 0]
         if other is not None:
             asked = drawn(other, self._rows(other, classes, self.queries, generator))
-        return Episode(
-            *mixed(x[:, :, :most], mix_support, given),
-            *mixed(asked, mix_query, torch.full((n,), self.queries)),
-        )
+        return Episode(*mixed(shown, mix_support), *mixed(asked, mix_query))
 
     def _rows(self, data: Dataset, classes: Tensor, n: int, generator: torch.Generator) -> Tensor:
         """Which n samples of each of the `classes [T, N]` are drawn: `[T, N, n]`."""
