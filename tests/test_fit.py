@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlbook import Episode, fit, plots
+from mlbook import Episode, evaluate, fit, plots
 from mlbook.baselines import FineTuning
 from mlbook.data import sinusoids
 from mlbook.data.files import read_tensors
@@ -275,6 +275,36 @@ def test_the_history_draws_itself() -> None:
     plots.use_style()
     figure = history.plot()
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["loss", "accuracy"]
+
+
+class Clusters:
+    """Tasks of three classes, at the corners of a triangle; it writes down which were drawn."""
+
+    def __init__(self, apart: float) -> None:
+        self.apart, self.drawn = apart, list[int]()
+
+    def __getitem__(self, k: int) -> Episode:
+        self.drawn.append(k)
+        g = torch.Generator().manual_seed(k)
+        y = torch.arange(3).repeat(4)[None]
+        x = self.apart * torch.eye(3)[y] + torch.randn(1, 12, 3, generator=g)
+        return Episode(x[:, :3], y[:, :3], x[:, 3:], y[:, 3:])
+
+
+def test_validation_asks_the_validation_tasks_and_no_others() -> None:
+    """In training all answers are right, and the validation classes lie one upon another."""
+    embed = nn.Linear(3, 3, bias=False)
+    nn.init.eye_(embed.weight)
+    model = PrototypicalNetwork(embed)
+    train, held_out = Clusters(apart=6.0), Clusters(apart=0.0)
+    history = fit(model, train, steps=4, validate=held_out, validate_every=2, validate_tasks=20,
+                  progress=False)  # fmt: skip
+    assert train.drawn[-4:] == [0, 1, 2, 3] and max(train.drawn) == 3
+    assert held_out.drawn[-40:] == [*range(20)] * 2
+    assert history.accuracy == [1.0] * 4
+    after = evaluate(model, held_out, 20)
+    assert history.validation[-1] == (4, after.mean, after.interval)
+    assert after.mean < 0.6 and evaluate(model, train, 20).mean == 1
 
 
 class Normed(nn.Module):
