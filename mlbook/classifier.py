@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mlbook.data.files import read_tensors, write_tensors
-from mlbook.episodes import Dataset, Episode, Episodes
+from mlbook.episodes import Dataset, Episode, Episodes, by_class
 from mlbook.evaluate import Tasks, batch_of, modes_kept, outputs_for
 from mlbook.metric import PrototypicalNetwork
 from mlbook.pretrained import MODELS
@@ -274,7 +274,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The label of each example, `[n]`; after `calibrate(unknown=...)` it may be None, for none of the classes."""
-        scores = self._asked(X)
+        return self._answers(self._asked(X))
+
+    def _answers(self, scores: Tensor) -> NDArray[Any]:
         answers: NDArray[Any] = self.classes_[scores.argmax(1).numpy()]
         found = self.calibration_
         if found is not None and found.threshold > -math.inf:
@@ -317,6 +319,33 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             right.append(bool(scores.argmax(1).item() == index[i]))
         return right
 
+    def dataset(self, X: Any, y: Any, name: str = "examples") -> Dataset:
+        """Examples as the model takes them, by class, embedded once: for `calibrate`, `evaluate` and `fit`.
+
+        Every class keeps all of its examples, in their order. What the classifier has learned stays.
+
+        Args:
+            X: Examples, as `fit` takes them.
+            y: A label for each.
+            name: What the set is called.
+
+        Returns:
+            Floats `[classes, samples, *x]`; the classes' names are the labels as text.
+
+        Raises:
+            ValueError: If examples or labels cannot be used.
+        """
+        x = copy.copy(self)._embedded(X, reset=True).cpu()
+        classes, index = _sorted(y)
+        if len(index) != len(x):
+            raise ValueError(
+                f"{len(x)} examples and {len(index)} labels: give one label an example"
+            )
+        order = torch.from_numpy(np.argsort(index, kind="stable"))
+        examples, counts = by_class(x[order], np.bincount(index).tolist())
+        names = [str(label) for label in classes.tolist()]
+        return Dataset(examples, names, names, name, counts=counts)
+
     def calibrate(
         self,
         data: Dataset | Tasks[Episode],
@@ -335,7 +364,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         Args:
             data: Classes that neither network was trained on: a `Dataset`, from which tasks are drawn with as many
                 known classes as were learned, as far as there are, and their median number of examples. Or episodes.
-                Examples are what the model takes (embeddings, say, of `embed_dataset`), or what `embed` takes.
+                Examples are what the model takes (those of `dataset`, or embeddings of `embed_dataset`), or what
+                `embed` takes.
             unknown: The share of examples of one's own classes that may be answered by None, above 0 and below 1.
                 None: always answer.
             episodes: How many, 4 or more.

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlbook import load
+from mlbook import evaluate, load, load_pretrained
 from mlbook.__main__ import main, wilson
 from mlbook.backbones import backbone
 from mlbook.classifier import FewShotClassifier
+from mlbook.data.table import sentences_of
+
+PROTO = ["--with", "prototypical"]
 
 
 @pytest.fixture
@@ -112,6 +115,147 @@ def test_a_backbone_is_the_default_and_comes_back_by_its_name(
     assert [*found[0]["probabilities"].values()] == pytest.approx(p.tolist())
 
 
+def other_letters(place: Path, rows: list[int], n: int = 8) -> Path:
+    """Drawn characters of these classes of the glyphs, in folders of their own."""
+    for k, c in enumerate(rows):
+        (place / f"class {k}").mkdir(parents=True)
+        for i, picture in enumerate(load("glyphs").images[c, : n + k, 0].numpy()):
+            Image.fromarray(255 - picture).save(place / f"class {k}" / f"{i}.png")
+    return place
+
+
+def test_calibrated_on_a_folder_of_others_it_answers_none_of_these(
+    letters: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = other_letters(Path("others"), [40, 55, 70, 160, 220, 260])
+    (others / "class 0").rename(others / "A")  # as one that is learned, but for its case
+    fit = ["fit", "letters", "--with", "prototypical", "--calibrate", "others", "--unknown", "0.5"]
+    main([*fit, "--json"])
+    said = json.loads(capsys.readouterr().out)["calibration"]
+    assert (said["classes"], said["left_out"], said["unknown"]) == (5, ["A"], 0.5)
+    clf = FewShotClassifier.load("letters.safetensors")
+    found = clf.calibration_
+    assert found is not None
+    assert said["threshold"] == found.threshold
+    files = sorted(p for p in others.glob("*/*.png") if p.parent.name != "A")
+    again = FewShotClassifier(clf.model).fit(*pictures_and_labels(letters))
+    assert again.calibrate(again.dataset(files, [p.parent.name for p in files]), 0.5) == found
+    main(fit)
+    out = capsys.readouterr().out
+    assert f"'none of these' to {found.caught:.0%} of strangers" in out
+    assert "left out there, since they are learned here: A" in out
+    known, strange = [str(p) for p in letters.glob("*/*.png")], [str(p) for p in files]
+    main(["predict", "letters.safetensors", *known, *strange, "--json"])
+    labels = [f["label"] for f in json.loads(capsys.readouterr().out)]
+    of_known, of_strange = labels[: len(known)], labels[len(known) :]
+    assert of_strange.count(None) / len(strange) > 0.6 > of_known.count(None) / len(known)
+
+
+def pictures_and_labels(folder: Path) -> tuple[list[Path], list[str]]:
+    files = sorted(folder.glob("*/*.png"))
+    return files, [file.parent.name for file in files]
+
+
+def test_calibrated_on_a_set_by_its_name(letters: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["fit", "letters", "--with", "prototypical", "--calibrate", "glyphs", "--json"])
+    said = json.loads(capsys.readouterr().out)["calibration"]
+    assert said["classes"] == len(load("glyphs"))
+    assert said["threshold"] is None, "JSON has no infinity"
+    clf = FewShotClassifier.load("letters.safetensors")
+    assert clf.temperature_ == said["temperature"]
+    assert None not in clf.predict(sorted(letters.glob("*/*.png"))).tolist()
+
+
+def test_evaluate_draws_tasks_on_which_both_methods_meet(
+    letters: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in (1, 2):
+        (letters / "c" / f"{i}.png").unlink()  # one is left: too few to learn and to ask
+    ask = ["evaluate", "letters", "--with", "prototypical", "--episodes", "20", "--shots", "2"]
+    main([*ask, "--json"])
+    said = json.loads(capsys.readouterr().out)
+    assert said["left_out"] == ["c"]
+    assert [said[k] for k in ("episodes", "ways", "shots", "queries")] == [20, 2, 2, 2]
+    clf = FewShotClassifier(load_pretrained("prototypical"))
+    files, labels = pictures_and_labels(letters)
+    data = clf.dataset(files[:-1], labels[:-1])
+    assert data.counts == [5, 4]
+    expected = evaluate(clf.model, data.episodes(2, 2, 2), 20)
+    found = said["methods"]
+    assert found["prototypical"]["accuracy"] == pytest.approx(expected.mean)
+    assert found["prototypical"]["high"] == pytest.approx(expected.mean + expected.interval)
+    difference = found["prototypical"]["accuracy"] - found["nearest pixels"]["accuracy"]
+    assert said["ahead"]["mean"] == pytest.approx(difference)
+    main(ask)
+    out = capsys.readouterr().out
+    assert "20 tasks of 2 classes, 2 pictures of each to learn from and 2 to ask:" in out
+    assert "left out, with too few pictures: c" in out
+
+
+TABLE = """Label;Text;when
+pin;how do i reset my pin;1
+
+weather;will it rain tomorrow;2
+pin;"change the pin; of my card";3
+weather;is it sunny outside;4
+music;play some jazz;5
+music;put on a song by Nina Simone;6
+"""
+
+
+def test_sentences_of_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ask.csv").write_text(TABLE, "utf-8-sig")  # as spreadsheets write it
+    assert sentences_of(Path("ask.csv")) == {
+        "music": ["play some jazz", "put on a song by Nina Simone"],
+        "pin": ["how do i reset my pin", "change the pin; of my card"],
+        "weather": ["will it rain tomorrow", "is it sunny outside"],
+    }
+    main(["fit", "ask.csv", "--json"])
+    said = json.loads(capsys.readouterr().out)
+    assert (said["file"], said["with"], said["sentences"]) == ("ask.safetensors", "minilm", 6)
+    new = ["what is the forecast for Paris", "i forgot my PIN"]
+    main(["predict", "ask.safetensors", *new, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert [(f["sentence"], f["label"]) for f in found] == [(new[0], "weather"), (new[1], "pin")]
+    main(["evaluate", "ask.csv"])
+    assert "words in common" in capsys.readouterr().out
+    main(["evaluate", "ask.csv", "--ways", "2", "--episodes", "30", "--json"])
+    found = json.loads(capsys.readouterr().out)["methods"]
+    assert found["minilm"]["accuracy"] > found["words in common"]["accuracy"] >= 0.5
+    with pytest.raises(
+        SystemExit, match=r"--with efficientnet_lite0 takes pictures.*--with minilm"
+    ):
+        main(["fit", "ask.csv", "--with", "efficientnet_lite0"])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "has the columns of an empty file: its first line must name"),
+        (
+            b"a,b\n1,2\n",
+            "has the columns a, b: its first line must name the columns text and label",
+        ),
+        (b"text,label\nhello,\n", "line 2: there is no label"),
+        (b"text,label\nhello,a\n,b\n", "line 3: there is no text"),
+        (b"text,label\nhello\n", "line 2: there is no label"),
+        (b"text,label\nhello,a\n", "holds 1 classes"),
+        (b"text,label\nh\xe9,a\n", "is not in UTF-8"),
+        (b'text,label\n"never closed,a\n', "is no table of text and label"),
+        (b"text\tlabel\nhello\ta\nhi\n", "line 3: there is no label"),
+    ],
+)
+def test_what_is_no_table_is_named(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_bytes(content)
+    with pytest.raises(SystemExit) as error:
+        main(["fit", str(tmp_path / "t.tsv")])
+    assert "t.tsv" in str(error.value)
+    assert said in str(error.value)
+
+
 def test_the_interval_of_a_share() -> None:
     p, low, high = wilson(5, 10)
     assert (p, low, high) == pytest.approx((0.5, 0.2366, 0.7634), abs=1e-4)  # as in tables
@@ -127,6 +271,16 @@ def test_the_interval_of_a_share() -> None:
         (["fit", "letters", "--with", "bandit_agent"], "no adapt"),
         (["evaluate", "letters", "--with", "nobodys_net"], "backbone('nobodys_net')"),
         (["predict", "letters/a/0.png", "letters/a/0.png"], "not a file of mlbook"),
+        (["fit", "letters/a/0.png"], "0.png is neither a folder of pictures"),
+        (["fit", "letters", "-o", "no/where.safetensors"], "no is not a folder to write into"),
+        (["fit", "letters", "--unknown", "0.05"], "--unknown needs --calibrate DATA"),
+        (["fit", "letters", "--unknown", "5", "--calibrate", "x"], "--unknown 5.0: give a share"),
+        (["fit", "letters", *PROTO, "--calibrate", "x"], "x: there is no such folder or file"),
+        (["fit", "letters", *PROTO, "--calibrate", "x"], "not yours, or glyphs or omniglot"),
+        (["fit", "letters", *PROTO, "--calibrate", "letters"], "two classes at least are needed"),
+        (["fit", "letters", "--with", "minilm"], "--with minilm takes sentences, and these are"),
+        (["evaluate", "letters", *PROTO, "--shots", "9"], "--shots 9: 0 classes of letters have"),
+        (["evaluate", "letters", *PROTO, "--ways", "4"], "ways=4, but letters has 3 classes"),
     ],
 )
 def test_mistakes_are_one_line(letters: Path, arguments: list[str], said: str) -> None:
