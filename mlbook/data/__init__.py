@@ -16,7 +16,7 @@ __all__ = ["Sinusoids", "load", "sinusoids"]
 
 # Part of the cached file's name: raise it when the way a set is made changes.
 VERSIONS = {"glyphs": 3, "omniglot": 3}
-SENTENCES = {"clinc150", "clinc150:unknown"}
+SENTENCES = {"clinc150", "clinc150:unknown", "sentences", "sentences:unknown"}
 GROCERIES = {"groceries", "groceries:train", "groceries:test", "groceries:catalogue"}
 
 
@@ -34,7 +34,8 @@ def load(
         name: `"omniglot"` (1,623 handwritten characters, downloaded once or taken from
             `$MLBOOK_DATA/omniglot`), `"glyphs"` (printed characters, made here in seconds, no
             download), `"clinc150"` (sentences to an assistant, 150 intents of ten domains, 2.5 MB downloaded once
-            or taken from `$MLBOOK_DATA/clinc150`; `"clinc150:unknown"` has its 1,200 sentences of no intent), `"emoji"`
+            or taken from `$MLBOOK_DATA/clinc150`; `"clinc150:unknown"` has its 1,200 sentences of no intent),
+            `"sentences"` (a tenth of these, embedded already, no download; `"sentences:unknown"` too), `"emoji"`
             (a thousand concepts that four sets draw in colours, each in its own style; no download), `"groceries"`
             (photographs from shops, 123 MB downloaded once or taken from `$MLBOOK_DATA/groceries`; `"groceries:train"`,
             `"groceries:test"` and `"groceries:catalogue"` are its parts), or `"folder:PATH"` (your own pictures, one
@@ -83,9 +84,9 @@ def load(
 def _load(name: str, size: int | None) -> Dataset:
     part = name.partition(":")[2]
     if name in SENTENCES:
-        from mlbook.data import clinc150
+        from mlbook.data import clinc150, sentences
 
-        return clinc150.load(part)
+        return sentences.load(part) if name.startswith("sentences") else clinc150.load(part)
     if name in GROCERIES:
         from mlbook.data import groceries
 

@@ -1,0 +1,72 @@
+"""The page on one's own sentences: the set that the package carries for it, and its first program, alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mlbook import evaluate, load
+from mlbook.data import clinc150, sentences
+from mlbook.metric import PrototypicalNetwork
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOK = ROOT / "book" / "practice" / "sentences.ipynb"
+HERE = Path(os.environ.get("MLBOOK_DATA", "/nowhere"), "clinc150", clinc150.FILE)
+
+
+def test_it_comes_with_the_package_and_names_its_authors() -> None:
+    data, unknown = load("sentences"), load("sentences:unknown")
+    assert data.images.shape == (150, 10, 384) and unknown.images.shape == (1, 120, 384)
+    assert torch.allclose(data.images.norm(dim=-1), torch.ones(150, 10), atol=1e-5)
+    assert data.texts is not None and unknown.texts is not None
+    assert len({text for row in [*data.texts, *unknown.texts] for text in row}) > 1_600
+    assert sentences.FILE.stat().st_size <= 1_000_000
+    notice = sentences.FILE.with_name("SENTENCES.md").read_text(encoding="utf-8")
+    assert "Stefan Larson" in notice and "creativecommons.org/licenses/by/3.0" in notice
+
+
+@pytest.mark.skipif(not HERE.is_file(), reason="CLINC150 is not in $MLBOOK_DATA")
+def test_it_is_a_tenth_of_the_authors_set_in_their_order() -> None:
+    for few, whole in (("sentences", "clinc150"), ("sentences:unknown", "clinc150:unknown")):
+        data, full = load(few), load(whole)
+        assert data.classes == full.classes and data.groups == full.groups
+        assert data.texts is not None and full.texts is not None
+        step = len(full.texts[0]) // len(data.texts[0])
+        assert data.texts == [row[::step] for row in full.texts]
+
+
+def test_classes_lie_apart_and_strangers_from_all() -> None:
+    """Rounded to bytes the embeddings still tell 50 intents apart, as the page says of the exact ones."""
+    test = load("sentences").split("characters", seed=0, sizes=(85, 15, 50))[2]
+    model = PrototypicalNetwork(torch.nn.Identity(), "cosine")
+    tasks = test.episodes(50, 5, 5, seed=1)
+    assert evaluate(model, tasks, n=20).mean > 0.9
+    learner = model.adapt(*tasks[0][:2])
+    known, strange = (learner(x).amax(-1) for x in (tasks[0].query_x, load("sentences:unknown").images))  # fmt: skip
+    assert (strange < known.T).float().mean() > 0.93
+
+
+def test_the_first_program_runs_alone(tmp_path: Path) -> None:
+    """In an empty folder, with no cache and no data but the package's; what it prints is in the page."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    (cell,) = [c for c in cells if "ten-minutes" in c["metadata"].get("tags", [])]
+    program = "".join(cell["source"])
+    lines = [line for line in program.splitlines() if line.strip()]
+    assert 12 <= len(lines) <= 25
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MLBOOK")}
+    env |= {"PYTHONPATH": str(ROOT), "MLBOOK_CACHE": str(tmp_path / "cache")}
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    stored = "".join(cell["outputs"][0]["text"])
+    mine, theirs = ([float(v) for v in re.findall(r"[\d.]+(?= ±)", t)] for t in (run.stdout, stored))  # fmt: skip
+    assert len(mine) == 4 and mine == pytest.approx(theirs, abs=0.5)
+    assert mine[0] > 93 and mine[3] > 92
