@@ -72,6 +72,17 @@ def test_what_is_recorded_can_be_turned_over(shown: tuple[Page, str, Any]) -> No
             said = ", ".join(f"{n} = {w}" for n, w in zip(data["names"], words, strict=True))
             assert (picture.get_attribute("alt") or "").endswith(f"Here with {said}.")
         assert picture.evaluate("i => i.decode().then(() => i.naturalWidth)") > 500
+        # drawn at some 700 pixels, its labels of 13 pixels can be read on a phone, and keys move it
+        box = picture.bounding_box()
+        assert box is not None and box["width"] >= 600
+        frame = figure.locator(".ex-frame")
+        frame.focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("document.querySelector('.ex-frame').scrollLeft > 0")
+        page.set_viewport_size({"width": 900, "height": 900})
+        expect(frame).not_to_have_attribute("tabindex", "0")
+        assert frame.evaluate("e => e.scrollWidth <= e.clientWidth")
+        page.set_viewport_size({"width": 360, "height": 900})
         return
     rows = figure.locator(".lb-answers tbody tr")
     for query, recorded in enumerate(data["recorded"]):
