@@ -71,6 +71,11 @@ def main(arguments: list[str] | None = None) -> None:
             help=f"a backbone ({PICTURES}, for sentences {SENTENCES}, if none is named), or weights of "
             "load_pretrained for drawn characters (prototypical, say)",
         )
+        command.add_argument(
+            "--augment",
+            action="store_true",
+            help="look at each photograph six times, whole and in parts: more often right, six times as slow",
+        )
     for command in (fit, predict, evaluate):
         command.add_argument("--json", action="store_true", help="answer in JSON")
     asked = parser.parse_args(arguments)
@@ -104,7 +109,7 @@ def _examples(path: Path) -> tuple[list[Any], list[str], str]:
     return [example for of_class in found.values() for example in of_class], labels, kind
 
 
-def _classifier(name: str | None, kind: str) -> tuple[FewShotClassifier, str]:
+def _classifier(name: str | None, kind: str, augment: bool) -> tuple[FewShotClassifier, str]:
     """A classifier of pictures or sentences that has learned nothing yet, and the name of its network."""
     from mlbook import load_pretrained
     from mlbook.classifier import FewShotClassifier
@@ -121,7 +126,11 @@ def _classifier(name: str | None, kind: str) -> tuple[FewShotClassifier, str]:
     if takes != kind:
         fits = PICTURES if kind == "pictures" else SENTENCES
         raise ValueError(f"--with {name} takes {takes}, and these are {kind}: --with {fits} does")
-    return clf, name
+    if augment and (kind == "sentences" or clf.embed is None):
+        raise ValueError(
+            f"--augment is for photographs and a backbone such as {PICTURES}; leave it out"
+        )
+    return clf.set_params(augment="all" if augment else None), name
 
 
 def _takes(clf: FewShotClassifier) -> str:
@@ -145,7 +154,12 @@ def _held_out(given: str, clf: FewShotClassifier, kind: str) -> tuple[Dataset, l
 
         size = getattr(clf.embed, "size", None)
         data = load(sets[given], size=size if given == "groceries" else None)
-        if clf.embed is not None:
+        if clf.augment is not None:
+            counts = data.counts or [data.images.shape[1]] * len(data)
+            at = [(c, i) for c, n in enumerate(counts) for i in range(n)]
+            X, y = [data.images[c, i] for c, i in at], [data.classes[c] for c, _ in at]
+            data = clf.dataset(X, y, given)
+        elif clf.embed is not None:
             from mlbook.backbones import embed_dataset
 
             data = embed_dataset(data, clf.embed)  # type: ignore[arg-type]
@@ -180,7 +194,7 @@ def _fit(asked: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if not output.parent.is_dir():
         raise ValueError(f"{printable(output.parent)} is not a folder to write into")
     X, labels, kind = _examples(path)
-    clf, network = _classifier(asked.network, kind)
+    clf, network = _classifier(asked.network, kind, asked.augment)
     clf.fit(X, labels)
     classes = {label: labels.count(label) for label in clf.classes_.tolist()}
     facts: dict[str, Any] = {"file": str(output), "with": network, kind: len(X), "classes": classes}
@@ -233,7 +247,7 @@ def _predict(asked: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
 
 def _evaluate(asked: argparse.Namespace) -> tuple[dict[str, Any], str]:
     X, labels, kind = _examples(asked.examples)
-    clf, network = _classifier(asked.network, kind)
+    clf, network = _classifier(asked.network, kind, asked.augment)
     if (asked.episodes, asked.ways, asked.shots) != (None, None, None):
         return _in_episodes(asked, X, labels, kind, clf, network)
     counts = {label: labels.count(label) for label in labels}

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -196,6 +197,13 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             and sharpness than about the class, and squared distance for plain vectors, whose length may matter.
         adapt: What is passed on to `model.adapt`, `{"steps": 10}` for instance. `transductive=False` is added
             for methods that have it, so that an answer does not depend on what else is asked in the same call.
+        augment: Six looks at a picture in place of one, `views`, behind `embed`: their mean embedding stands for it.
+            `"support"` does so for pictures that are learned, `"all"` also for those that are asked, which then take
+            six times as long; None for neither. It helps photographs. On 19 classes of groceries, learned from the
+            photographs of one set and asked with those of the other, 5 ways, through `efficientnet_lite0`
+            (`benchmarks/augment.py`): one shot 83.9 %, with `"support"` 2.1 ± 0.3 points more and with `"all"`
+            4.3 ± 0.3; five shots 93.5 %, 1.0 ± 0.2 and 2.6 ± 0.2 more. Mirror images, which gave 0.2, are not among
+            the six. Not for characters or signs, whose parts may mean something else.
 
     Attributes:
         classes_: The labels, sorted; labels that cannot be compared are sorted by type and by how they print.
@@ -212,12 +220,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         preprocess: Callable[[Sequence[Any]], Tensor] | None = None,
         distance: str | None = None,
         adapt: dict[str, Any] | None = None,
+        augment: str | None = None,
     ) -> None:
         self.model = model
         self.embed = embed
         self.preprocess = preprocess
         self.distance = distance
         self.adapt = adapt
+        self.augment = augment
 
     def fit(self, X: Any, y: Any) -> FewShotClassifier:
         """Learn the classes from examples X with labels y, uneven numbers of them.
@@ -234,7 +244,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 "requires y to be passed, but the target y is None: one label an example"
             )
-        self._learn(self._embedded(X, reset=True), y)
+        self._learn(self._embedded(X, reset=True, learned=True), y)
         self.temperature_ = 1.0
         self.calibration_: Calibration | None = None
         return self
@@ -246,7 +256,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"label {label!r}: give a word, a number or anything hashable but None"
             )
-        x = self._embedded(X)
+        x = self._embedded(X, learned=True)
         if x.shape[1:] != self._support.shape[1:]:
             got, learned = list(x.shape[1:]), list(self._support.shape[1:])
             raise ValueError(
@@ -304,7 +314,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
         Examples are embedded once. One that is alone in its class is not asked. What the classifier has learned stays.
         """
-        x = copy.copy(self)._embedded(X, reset=True)
+        one = copy.copy(self)
+        x = one._embedded(X, reset=True)
+        learned = one._embedded(X, learned=True) if self.augment == "support" else x
         index = torch.from_numpy(_sorted(y)[1])
         if len(index) != len(x):
             raise ValueError(
@@ -315,14 +327,15 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         right = []
         for i in progress_bar(asked, "leaving one out", unit=" examples", disable=len(asked) < 300):
             keep = torch.arange(len(x)) != i
-            scores = self._adapted(x[keep.to(x.device)], index[keep])(x[i : i + 1])
+            scores = self._adapted(learned[keep.to(x.device)], index[keep])(x[i : i + 1])
             right.append(bool(scores.argmax(1).item() == index[i]))
         return right
 
     def dataset(self, X: Any, y: Any, name: str = "examples") -> Dataset:
         """Examples as the model takes them, by class, embedded once: for `calibrate`, `evaluate` and `fit`.
 
-        Every class keeps all of its examples, in their order. What the classifier has learned stays.
+        Every class keeps all of its examples, in their order. What the classifier has learned stays. With
+        `augment="support"` pictures are looked at once, since here nobody knows which of them will be learned.
 
         Args:
             X: Examples, as `fit` takes them.
@@ -433,7 +446,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             )
         n = ways - ways // 2
         if sx.shape[1:] != self._support.shape[1:]:
-            sx, qx = self._embedded(sx), self._embedded(qx)
+            sx, qx = self._embedded(sx, learned=True), self._embedded(qx)
         learner = self._adapted(sx[sy < n], sy[sy < n])
         scores = learner(qx).double().cpu()
         yield scores[qy < n]
@@ -472,6 +485,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             "given": self.preprocess is not None and not isinstance(self.preprocess, Resized),
             "distance": self.distance,
             "adapt": self.adapt,
+            "augment": self.augment,
             "vectors": getattr(self, "n_features_in_", None),
             "temperature": self.temperature_,
             "calibration": asdict(self.calibration_) if self.calibration_ else None,
@@ -526,7 +540,12 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         if facts["preprocess"]:
             preprocess = Resized(**facts["preprocess"])
         clf = cls(
-            model, embed, preprocess=preprocess, distance=facts["distance"], adapt=facts["adapt"]
+            model,
+            embed,
+            preprocess=preprocess,
+            distance=facts["distance"],
+            adapt=facts["adapt"],
+            augment=facts.get("augment"),
         )
         if facts["vectors"] is not None:
             clf.n_features_in_ = facts["vectors"]
@@ -585,8 +604,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             return getattr(self.embed, "preprocess", None)
         return OMNIGLOT if _pretrained(self.model) else None
 
-    def _embedded(self, X: Any, reset: bool = False) -> Tensor:
-        """What the model adapts to, `[n, *x]`: X made ready, and behind `embed` if there is one."""
+    def _embedded(self, X: Any, reset: bool = False, learned: bool = False) -> Tensor:
+        """What the model adapts to, or is asked, `[n, *x]`: X made ready, and behind `embed` if there is one."""
+        looks = self._looks(learned)
         for name, net in (("model", self.model), ("embed", self.embed)):
             if net is not None and not isinstance(net, nn.Module):
                 raise ValueError(
@@ -600,7 +620,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             z = x
             if self.embed is not None:
                 with _asleep(self.embed) as like:
-                    z = self.embed(_like(x, like))
+                    z = looks(self.embed, _like(x, like))
                 if not isinstance(z, Tensor) or z.shape[:1] != x.shape[:1]:
                     kind = type(self.embed).__name__
                     raise ValueError(
@@ -610,6 +630,29 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             done.append(z)
             n += len(x)
         return torch.cat(done)
+
+    def _looks(self, learned: bool) -> Callable[[nn.Module, Tensor], Any]:
+        """How a batch goes through `embed`: once, or as the mean over its views."""
+        if self.augment not in (None, "support", "all"):
+            raise ValueError(f"augment={self.augment!r}: give 'support', 'all' or None")
+        if self.augment is not None and self.embed is None:
+            raise ValueError(
+                f"augment={self.augment!r} takes the mean of what embed makes of a picture and its parts: give "
+                "embed=, backbone('efficientnet_lite0') say, or augment=None"
+            )
+        if self.augment is None or (self.augment == "support" and not learned):
+            return lambda net, x: net(x)
+
+        def mean(net: nn.Module, x: Tensor) -> Any:
+            if x.dim() != 4 or not x.is_floating_point():
+                raise ValueError(
+                    f"augment={self.augment!r} shows parts of pictures, [B, C, H, W], and these are {list(x.shape)} of "
+                    f"{x.dtype}: augment=None"
+                )
+            outs = [net(view) for view in views(x)]
+            return torch.stack(outs).mean(0) if isinstance(outs[0], Tensor) else outs[0]
+
+        return mean
 
     def _method(self) -> Any:
         if self.model is not None:
@@ -696,6 +739,26 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         """The label of each example of the support set."""
         classes = self.classes_.tolist()
         return [classes[i] for i in self._y]
+
+
+def views(x: Tensor) -> list[Tensor]:
+    """Six looks at each picture of a batch: the whole, its middle and its four corners, parts of 80 % of a side.
+
+    Args:
+        x: Floats `[B, C, H, W]`.
+
+    Returns:
+        Six tensors of that shape, parts resized to the size of the whole.
+    """
+    h, w = x.shape[-2:]
+    high, wide = max(1, round(0.8 * h)), max(1, round(0.8 * w))
+    top, left = h - high, w - wide
+    places = [(round(top / 2), round(left / 2)), (0, 0), (0, left), (top, 0), (top, left)]
+    parts = [x[..., t : t + high, u : u + wide] for t, u in places]
+    return [x] + [
+        F.interpolate(part, (h, w), mode="bicubic", antialias=True, align_corners=False)
+        for part in parts
+    ]
 
 
 # --- helpers -----------------------------------------------------------------------------------

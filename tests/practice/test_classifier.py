@@ -19,13 +19,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import Tensor, nn
 
-from mlbook import Dataset, load, load_pretrained
+from mlbook import Dataset, Episode, load, load_pretrained
 from mlbook.backbones import backbone
 from mlbook.classifier import (
     FewShotClassifier,
     Resized,
     expected_calibration_error,
     fitted_temperature,
+    views,
 )
 from mlbook.metric import PrototypicalNetwork
 from mlbook.nets import Conv4
@@ -268,6 +269,100 @@ def test_batches_of_arrays_and_tensors_are_lists_of_them() -> None:
     t = torch.rand(6, 1, 28, 28)
     f = Conv4(hidden=4)
     same(FewShotClassifier(embed=f).fit(t, WORDS), FewShotClassifier(embed=f).fit([*t], WORDS), t)
+
+
+# --- several looks at a picture ------------------------------------------------------------------
+
+
+def test_views_are_the_whole_its_middle_and_its_corners() -> None:
+    y, x = np.mgrid[:20, :30]
+    array = np.stack([8 * x, 12 * y, 90 + (x + y) % 5 * 15], -1).astype(np.uint8)
+    found = views(torch.from_numpy(array).permute(2, 0, 1)[None] / 255)
+    assert torch.equal(found[0][0] * 255, torch.from_numpy(array).permute(2, 0, 1).float())
+    boxes = [(3, 2, 27, 18), (0, 0, 24, 16), (6, 0, 30, 16), (0, 4, 24, 20), (6, 4, 30, 20)]
+    picture = Image.fromarray(array)
+    for view, box in zip(found[1:], boxes, strict=True):
+        part = picture.crop(box).resize((30, 20), Image.Resampling.BICUBIC)
+        assert np.abs(255 * view[0].clamp(0, 1).permute(1, 2, 0).numpy() - part).max() < 1.01
+    assert views(torch.rand(2, 1, 1, 1))[5].shape == (2, 1, 1, 1)
+
+
+def looked_at(x: Tensor, net: nn.Module) -> np.ndarray:
+    net.eval()
+    with torch.no_grad():
+        return torch.stack([net(view) for view in views(x)]).mean(0).double().numpy()
+
+
+@pytest.mark.parametrize("augment", ["support", "all"])
+def test_an_example_is_the_mean_of_its_views(augment: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    f, x, new = Conv4(hidden=4).eval(), torch.rand(6, 1, 28, 28), torch.rand(9, 1, 28, 28)
+    clf = FewShotClassifier(embed=f, augment=augment).fit(x, WORDS)
+    asked = looked_at(new, f) if augment == "all" else f(new).detach().double().numpy()
+    expected = FewShotClassifier(distance="cosine").fit(looked_at(x, f), WORDS)
+    assert np.allclose(clf.predict_proba(new), expected.predict_proba(asked), atol=1e-5)
+    plain = FewShotClassifier(embed=f).fit(x, WORDS)
+    assert not np.allclose(clf.predict_proba(new), plain.predict_proba(new), atol=1e-5)
+    added = FewShotClassifier(embed=f, augment=augment).fit(x[:5], WORDS[:5]).add("newt", x[5:])
+    assert np.allclose(added.predict_proba(new), clf.predict_proba(new), atol=1e-5)
+    clf.save(tmp_path / "a.safetensors")
+    loaded = FewShotClassifier.load(tmp_path / "a.safetensors", embed=f)
+    assert loaded.augment == augment
+    same(loaded, clf, new)
+
+
+@pytest.mark.parametrize("augment", ["support", "all"])
+def test_what_asks_by_itself_looks_as_often(augment: str) -> None:
+    """Leaving one out and calibrating: the learned are seen as in fit, the asked as in predict."""
+    torch.manual_seed(0)
+    f = Conv4(hidden=4).eval()
+    held_out = Dataset(torch.rand(6, 5, 1, 28, 28), list("abcdef"), list("abcdef"), "noise")
+    x, y = held_out.images[:3, :3].flatten(0, 1), np.repeat([*"abc"], 3).tolist()
+    clf = FewShotClassifier(embed=f, augment=augment).fit(x, y)
+    expected = []
+    for i in range(9):
+        others = [j for j in range(9) if j != i]
+        one = FewShotClassifier(embed=f, augment=augment).fit(x[others], [y[j] for j in others])
+        expected.append(one.predict(x[[i]])[0] == y[i])
+    assert clf.leave_one_out(x, y) == expected
+    tasks = held_out.episodes(6, 3, 2)
+    found = clf.calibrate(tasks, unknown=0.2, episodes=6)
+
+    def seen(x: Tensor, often: bool) -> Tensor:
+        return torch.from_numpy(looked_at(x[0], f) if often else f(x[0]).detach().double().numpy())[
+            None
+        ]
+
+    features = [
+        Episode(seen(e.support_x, True), e.support_y, seen(e.query_x, augment == "all"), e.query_y)
+        for e in (tasks[k] for k in range(6))
+    ]
+    again = FewShotClassifier(distance="cosine").fit(looked_at(x, f), y)
+    theirs = again.calibrate(features, unknown=0.2, episodes=6)
+    assert theirs.threshold == pytest.approx(found.threshold, abs=1e-5)
+    assert theirs.temperature == pytest.approx(found.temperature, rel=1e-2)
+    data = clf.dataset(x, y)
+    whole = torch.from_numpy(looked_at(x, f)).float() if augment == "all" else f(x).detach()
+    assert torch.allclose(data.images.flatten(0, 1), whole, atol=1e-5)
+
+
+def test_what_has_no_parts_is_said() -> None:
+    for clf, X, said in (
+        (
+            FewShotClassifier(augment="mirror"),
+            vectors(6),
+            "'mirror': give 'support', 'all' or None",
+        ),
+        (FewShotClassifier(augment="all"), vectors(6), "give embed=, backbone"),
+        (FewShotClassifier(embed=net(), augment="support"), vectors(6), r"these are \[6, 5\]"),
+        (
+            FewShotClassifier(load_pretrained("prototypical"), augment="all"),
+            torch.rand(6, 1, 28, 28),
+            "augment=None",
+        ),
+    ):
+        with pytest.raises(ValueError, match=said):
+            clf.fit(X, WORDS)
 
 
 class Backbone(nn.Module):

@@ -256,6 +256,28 @@ def test_what_is_no_table_is_named(content: bytes, said: str, tmp_path: Path) ->
     assert said in str(error.value)
 
 
+def test_photographs_are_looked_at_several_times_where_that_is_asked_for(
+    letters: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, labels = pictures_and_labels(letters)
+    files, labels = files[::3], labels[::3]
+    for file in [*letters.glob("*/*.png")]:
+        if file.relative_to(".") not in files:
+            file.unlink()
+    others = other_letters(Path("others"), [40, 55], n=2)
+    main(["fit", "letters", "--augment", "--calibrate", str(others), "--json"])
+    said = json.loads(capsys.readouterr().out)
+    clf = FewShotClassifier(embed=backbone("efficientnet_lite0"), augment="all").fit(files, labels)
+    strangers, names = pictures_and_labels(others)
+    found = clf.calibrate(clf.dataset(strangers, names))
+    assert said["calibration"]["temperature"] == pytest.approx(found.temperature)
+    loaded = FewShotClassifier.load("letters.safetensors")
+    assert loaded.augment == "all"
+    assert np.allclose(loaded.predict_proba(strangers[:1]), clf.predict_proba(strangers[:1]))
+    with pytest.raises(SystemExit, match="--augment is for photographs"):
+        main(["evaluate", "letters", *PROTO, "--augment"])
+
+
 def test_the_interval_of_a_share() -> None:
     p, low, high = wilson(5, 10)
     assert (p, low, high) == pytest.approx((0.5, 0.2366, 0.7634), abs=1e-4)  # as in tables
