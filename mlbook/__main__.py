@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--shots", type=int, metavar="K", help="examples a class to learn from; 1"
     )
     for command in (fit, evaluate):
-        command.add_argument("examples", type=Path, help=EXAMPLES)
+        command.add_argument("examples", type=Path, metavar="FOLDER|FILE.csv", help=EXAMPLES)
         command.add_argument(
             "--with",
             dest="network",
@@ -191,8 +191,12 @@ def _fit(asked: argparse.Namespace) -> tuple[dict[str, Any], str]:
         raise ValueError(f"--unknown {asked.unknown}: give a share above 0 and below 1, 0.05 say")
     path: Path = asked.examples
     output = asked.output or Path(f"{path.stem if path.is_file() else path.resolve().name}.safetensors")  # fmt: skip
-    if not output.parent.is_dir():
-        raise ValueError(f"{printable(output.parent)} is not a folder to write into")
+    if not output.parent.is_dir() or output.is_dir():
+        raise ValueError(
+            f"{printable(output)} is a folder; name the file to write, with -o"
+            if output.is_dir()
+            else f"{printable(output.parent)} is not a folder to write into"
+        )
     X, labels, kind = _examples(path)
     clf, network = _classifier(asked.network, kind, asked.augment)
     clf.fit(X, labels)
@@ -230,6 +234,8 @@ def _predict(asked: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
 
     clf = FewShotClassifier.load(asked.file)
     kind = _takes(clf)
+    if kind == "pictures" and (folders := [p for p in asked.inputs if Path(p).is_dir()]):
+        raise ValueError(f"{folders[0]} is a folder; give its pictures, {Path(folders[0]) / '*'}")
     scores = clf._asked(asked.inputs)
     answers = clf._answers(scores).tolist()
     probabilities = (scores / clf.temperature_).softmax(-1).tolist()

@@ -23,10 +23,15 @@ def progress_bar(*args: Any, disable: bool = False, **options: Any) -> Any:
     """
     if disable or os.environ.get("TQDM_DISABLE", "0") not in ("", "0"):
         return tqdm(*args, disable=True, **options)
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    if getattr(shell, "kernel", None) is not None and find_spec("ipywidgets") is not None:
+    if in_kernel() and find_spec("ipywidgets") is not None:
         from tqdm.notebook import tqdm as widget
 
         return widget(*args, **options)
     return tqdm(*args, **options)
+
+
+def in_kernel() -> bool:
+    """Whether a kernel of Jupyter runs this, so that widgets can be shown; IPython is asked only where it is loaded."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None

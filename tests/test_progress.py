@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
-from mlbook.progress import progress_bar
+from mlbook.lab import watching
+from mlbook.progress import in_kernel, progress_bar
 
 
 def test_in_a_terminal_it_is_text(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,3 +65,22 @@ def test_a_widget_where_there_is_a_kernel_with_ipywidgets(
     assert (bar if kind == "widget" else "text") == kind
     if kind == "text":
         bar.close()
+
+
+@pytest.mark.parametrize(
+    ("shell", "expected"),
+    [
+        (Kernel(), True),
+        (object(), False),
+        (types.SimpleNamespace(kernel=None), False),
+        (None, False),
+    ],
+)
+def test_training_is_watched_where_a_bar_would_be_a_widget(
+    shell: Any, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("anywidget")
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    assert in_kernel() == watching._in_notebook() == expected
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    assert not watching._in_notebook()

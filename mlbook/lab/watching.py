@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from mlbook import bundle, plots
 from mlbook.episodes import Episode
 from mlbook.evaluate import modes_kept
+from mlbook.progress import in_kernel
 
 EVERY = (
     0.5  # seconds between two pictures: a page that draws more often makes the kernel wait for it
@@ -151,11 +151,7 @@ def followed(z: Tensor, before: Tensor | None) -> Tensor:
 
 def _in_notebook() -> bool:
     """Whether there is a kernel with a front end, and anywidget."""
-    if "IPython" not in sys.modules:
-        return False
-    from IPython.core.getipython import get_ipython
-
-    if not hasattr(get_ipython(), "kernel"):
+    if not in_kernel():
         return False
     try:
         import anywidget  # noqa: F401

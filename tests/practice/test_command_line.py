@@ -295,6 +295,8 @@ def test_the_interval_of_a_share() -> None:
         (["predict", "letters/a/0.png", "letters/a/0.png"], "not a file of mlbook"),
         (["fit", "letters/a/0.png"], "0.png is neither a folder of pictures"),
         (["fit", "letters", "-o", "no/where.safetensors"], "no is not a folder to write into"),
+        (["fit", "letters", "-o", "letters"], "letters is a folder; name the file to write"),
+        (["predict", "../own.safetensors", "letters/a"], "letters/a is a folder; give its"),
         (["fit", "letters", "--unknown", "0.05"], "--unknown needs --calibrate DATA"),
         (["fit", "letters", "--unknown", "5", "--calibrate", "x"], "--unknown 5.0: give a share"),
         (["fit", "letters", *PROTO, "--calibrate", "x"], "x: there is no such folder or file"),
@@ -306,6 +308,9 @@ def test_the_interval_of_a_share() -> None:
     ],
 )
 def test_mistakes_are_one_line(letters: Path, arguments: list[str], said: str) -> None:
+    if "../own.safetensors" in arguments:
+        clf = FewShotClassifier(load_pretrained("prototypical"))
+        clf.fit(*pictures_and_labels(letters)).save("../own.safetensors")
     with pytest.raises(SystemExit) as error:
         main(arguments)
     assert str(error.value).startswith("error: ")
