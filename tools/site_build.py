@@ -11,7 +11,8 @@ What it adds to Jupyter Book:
 - one script with all interactive figures, in place of the copy that each stored output carries;
 - what the lab loads: weights, a worker, and sets of characters, as scripts;
 - an error for every picture without alternative text;
-- MyST in place of the plain Markdown of the notebooks (`tools/plain.py`).
+- MyST in place of the plain Markdown of the notebooks (`tools/plain.py`);
+- what lets a page be found and shared (`tools/found.py`).
 """
 
 from __future__ import annotations
@@ -246,6 +247,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
         "sphinxcontrib.bibtex.style.referencing", "author_year_round", RoundReferenceStyle
     )
     app.setup_extension("tools.plain")
+    app.setup_extension("tools.found")
     app.add_js_file(None, body=EARLY, priority=1)
     app.connect("config-inited", _first_result, priority=100)
     app.connect("html-page-context", _buttons, priority=900)
