@@ -1,4 +1,4 @@
-"""A classifier of one's own without writing Python: `python -m mlbook fit|predict|evaluate`."""
+"""A classifier of one's own without writing Python: `python -m mlbook fit|predict|evaluate|export`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ EXAMPLES = "a folder of pictures, FOLDER/class/picture.jpg, or a table, FILE.csv
 def main(arguments: list[str] | None = None) -> None:
     """What the command line asks for; a mistake is one line on stderr, and 1 is returned to the shell."""
     parser = argparse.ArgumentParser(prog="python -m mlbook", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="fit|predict|evaluate")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="fit|predict|evaluate|export"
+    )
     fit = commands.add_parser("fit", help=f"learn {EXAMPLES}")
     fit.add_argument("-o", "--output", type=Path, help="the file to write; EXAMPLES.safetensors")
     fit.add_argument(
@@ -76,10 +78,15 @@ def main(arguments: list[str] | None = None) -> None:
             action="store_true",
             help="look at each photograph six times, whole and in parts: more often right, six times as slow",
         )
-    for command in (fit, predict, evaluate):
+    export = commands.add_parser("export", help="write what fit wrote for programs without mlbook")
+    export.add_argument("file", type=Path, help="what fit wrote")
+    export.add_argument(
+        "-o", "--output", type=Path, help="ONNX, or .pt2 for torch.export; FILE.onnx"
+    )
+    for command in (fit, predict, evaluate, export):
         command.add_argument("--json", action="store_true", help="answer in JSON")
     asked = parser.parse_args(arguments)
-    do = {"fit": _fit, "predict": _predict, "evaluate": _evaluate}[asked.command]
+    do = {"fit": _fit, "predict": _predict, "evaluate": _evaluate, "export": _export}[asked.command]
     try:
         facts, text = do(asked)
     except (ValueError, FloatingPointError, ImportError, OSError) as error:
@@ -249,6 +256,14 @@ def _predict(asked: argparse.Namespace) -> tuple[list[dict[str, Any]], str]:
         for given, label, p in zip(asked.inputs, answers, probabilities, strict=True)
     ]
     return facts, "\n".join(lines)
+
+
+def _export(asked: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from mlbook.classifier import FewShotClassifier
+
+    output = asked.output or asked.file.with_suffix(".onnx")
+    FewShotClassifier.load(asked.file).export(output)
+    return {"file": str(output)}, f"{printable(output)} answers as {printable(asked.file)} does"
 
 
 def _evaluate(asked: argparse.Namespace) -> tuple[dict[str, Any], str]:

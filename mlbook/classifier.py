@@ -492,6 +492,53 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         }
         write_tensors(Path(path), tensors, facts)
 
+    def export(self, path: str | Path, example: Any = None) -> None:
+        """Write the classifier for programs without mlbook: `"cats.onnx"`, or `"cats.pt2"` for `torch.export`.
+
+        The file holds preparation, embedding and what was learned; it cannot learn. Of each input it gives
+        `probabilities [B, N]`, `known [B]`, as `known_score`, and `answer [B]`, the place of a label or -1 for none of
+        them. What goes in, B of them at a time, is one of::
+
+            pictures  uint8 [B, 3, H, W]        behind a backbone: bytes of any height and width, resized inside
+            pictures  uint8 [B, C, size, size]  for Resized(size, C): stretched to that size before, see below
+            pieces    int64 [B, L]              sentences, as the tokenizer numbers them
+            vectors   float32 [B, d]
+            inputs    [B, ...]                  for a preprocess of your own: what it gives
+
+        Pictures are upright, and white where they are transparent. Methods that ask a query in the company of the
+        support set (MAML, Reptile, ANIL and Meta-SGD) take B = 1. As JSON the metadata hold `labels`, `temperature`,
+        `threshold` (null: always answer), `by`, `input` (the line above, filled in) and for sentences `tokenizer`.
+
+        Without torch::
+
+            run = onnxruntime.InferenceSession("cats.onnx")
+            labels = json.loads(run.get_modelmeta().custom_metadata_map["labels"])
+            picture = ImageOps.exif_transpose(Image.open("new.jpg")).convert("RGB")
+            pixels = np.asarray(picture).transpose(2, 0, 1)[None]
+            probabilities, known, answer = run.run(None, {"pictures": pixels})
+
+        For `Resized(28, 1)`, which is that of `load_pretrained`, the third and fourth line are::
+
+            picture = Image.open("new.png")
+            picture.draft(None, (56, 56))  # of a JPEG no more than twice the size is decoded
+            picture = ImageOps.exif_transpose(picture).convert("L").resize((28, 28), Image.Resampling.LANCZOS)
+            pixels = np.asarray(picture)[None, None]
+
+        Args:
+            path: The file; it is compared with the classifier on a few random inputs before it is written.
+            example: One or more inputs as `fit` takes them, where nothing else says of what shape they are: for an
+                `embed` with a `preprocess` of your own, or none.
+
+        Raises:
+            ImportError: If a package for ONNX is missing: `pip install "mlbook[export]"`.
+            ValueError: If the file is called neither `.onnx` nor `.pt2`, or the classifier cannot be exported; says
+                what to change.
+        """
+        from mlbook.export import export  # takes a while
+
+        check_is_fitted(self)
+        export(self, path, example)
+
     @classmethod
     def load(
         cls,
@@ -681,8 +728,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         learner = self._adapted(x, torch.from_numpy(index))
         self.classes_, self._support, self._y, self._learner = classes, x, index, learner
 
-    def _adapted(self, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
-        """What the model makes of a support set: from queries `[B, *x]` to scores `[B, N]`."""
+    def _learned(self, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+        """The model's learner, from queries `[1, B, *x]` to scores `[1, B, N]`, or of more outputs than classes."""
         model, n = self._method(), int(y.max()) + 1
         options = dict(self.adapt or {})
         if "transductive" in inspect.signature(model.adapt).parameters:
@@ -698,6 +745,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             x = _like(x, like) if self.model is not None else x
             try:
                 with outputs_for(y[None]):
+                    learner: Callable[[Tensor], Tensor]
                     learner = model.adapt(x[None], y[None].to(x.device), **options)
                     got = learner(x[None, :1]).shape[-1]
             except ValueError as error:
@@ -706,6 +754,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 raise ValueError(f"{few} ({error})") from error
             if got < n:
                 raise ValueError(f"{few} ({got} outputs)")
+        return learner
+
+    def _adapted(self, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+        """What the model makes of a support set: from queries `[B, *x]` to scores `[B, N]`."""
+        model, n, learner = self._method(), int(y.max()) + 1, self._learned(x, y)
 
         def ask(query: Tensor) -> Tensor:
             with _asleep(model) as like:
@@ -716,7 +769,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 )
             if not scores.isfinite().any(1).all() or scores.isnan().any():
                 raise FloatingPointError(
-                    f"{name} gives scores that are not finite: try smaller steps in adapt, or inputs in [0, 1]"
+                    f"{type(model).__name__} gives scores that are not finite: try smaller steps in adapt, or inputs "
+                    "in [0, 1]"
                 )
             return scores
 
