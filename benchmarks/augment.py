@@ -1,6 +1,6 @@
 """What six looks at a picture are worth: `FewShotClassifier(augment=)` on groceries, from one set to the other.
 
-Run it with `python benchmarks/augment.py`; it needs the groceries and takes about ten minutes on a laptop's processor.
+Run it with `python benchmarks/augment.py`; it needs the groceries and takes about ten minutes on two cores.
 """
 
 from __future__ import annotations

@@ -201,8 +201,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
             `"support"` does so for pictures that are learned, `"all"` also for those that are asked, which then take
             six times as long; None for neither. It helps photographs. On 19 classes of groceries, learned from the
             photographs of one set and asked with those of the other, 5 ways, through `efficientnet_lite0`
-            (`benchmarks/augment.py`): one shot 83.9 %, with `"support"` 2.1 ± 0.3 points more and with `"all"`
-            4.3 ± 0.3; five shots 93.5 %, 1.0 ± 0.2 and 2.6 ± 0.2 more. Mirror images, which gave 0.2, are not among
+            (`benchmarks/augment.py`): one shot 83.3 %, with `"support"` 2.0 ± 0.3 points more and with `"all"`
+            4.2 ± 0.3; five shots 93.8 %, 0.5 ± 0.2 and 2.2 ± 0.2 more. Mirror images, which gave 0.2, are not among
             the six. Not for characters or signs, whose parts may mean something else.
 
     Attributes:
