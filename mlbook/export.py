@@ -82,7 +82,6 @@ class Deployed(nn.Module):
         self.support, y = clf._support.cpu(), torch.from_numpy(clf._y)
         self.learner = clf._learned(self.support, y)
         self.asked = clf._adapted(self.support, y)  # the classifier's own way, to compare with
-        self.requires_grad_(False)
         found = clf.calibration_
         self.temperature, self.by = clf.temperature_, found.by if found else "score"
         self.threshold = found.threshold if found else -math.inf
@@ -140,7 +139,7 @@ class Deployed(nn.Module):
 
     def answers(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The three outputs, from scores `[B, N]`."""
-        scores = scores.float()
+        scores = scores.float().detach()
         p, answer = (scores / self.temperature).softmax(1), scores.argmax(1)
         known = (p if self.by == "probability" else scores).amax(1)
         if self.threshold > -math.inf:
