@@ -467,3 +467,17 @@ def test_a_cut_or_altered_weights_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content.replace(b"[1, 2]", b"[1, 3]"))
     with pytest.raises(ValueError, match="digest does not match"):
         read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("start", "length"), [(b"\x80\x02", 640), (b"\x80\x04", 1152), (b"PK", 19280)]
+)
+def test_a_file_may_begin_as_one_of_pickle_does(start: bytes, length: int, tmp_path: Path) -> None:
+    """Its first bytes are the length of its header, which is what it happens to be."""
+    path = tmp_path / "a.safetensors"
+    for k in range(length):
+        write_tensors(path, {"x": torch.arange(3.0)}, {"name": "n" * (length - 300 + k)})
+        if (found := path.read_bytes())[:2] == start:
+            break
+    assert struct.unpack("<Q", found[:8])[0] == length
+    assert torch.equal(read_tensors(path)[0]["x"], torch.arange(3.0))

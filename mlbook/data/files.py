@@ -211,7 +211,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if path.is_dir():
             raise OSError("it is a folder")
         with path.open("rb") as file:
-            if file.read(2) in (b"PK", b"\x80\x02", b"\x80\x04"):
+            start = file.read(9)
+            # of a file of safetensors the first 8 bytes are a length, which may be any, and then a brace opens
+            if start[:2] in (b"PK", b"\x80\x02", b"\x80\x04") and start[8:] != b"{":
                 raise OSError("it begins like a file of torch.save or pickle")
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {})["mlbook"]
