@@ -27,6 +27,7 @@ from prototypical_sweep import prototypical_sweep
 from recall import recall
 from records import percent, record
 from schedules import half_cosine, linear
+from sentences import sentences
 from torch import nn
 from transfer import transfer
 
@@ -272,6 +273,7 @@ METHODS: dict[str, Callable[[], None]] = {
     "reptile": reptile,
     "siamese": siamese,
     "how_many_tasks": how_many_tasks,
+    "sentences": sentences,
     "transfer": transfer,
 }
 

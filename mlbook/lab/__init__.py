@@ -1,6 +1,6 @@
-"""What is alive while a kernel runs: training as it happens, a function by its sliders, and a lab to draw in.
+"""What is alive while a kernel runs: training as it happens, a function by its sliders, labs to draw and to type in.
 
-    from mlbook.lab import Lab, explore, watch
+    from mlbook.lab import Lab, ask, explore, watch
 
 The widgets come with `pip install "mlbook[lab]"` and are imported on first use, not with the package.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-HOMES = {"Lab": "drawing", "explore": "exploring", "watch": "watching"}
-__all__ = ["Lab", "explore", "watch"]
+HOMES = {"Lab": "drawing", "ask": "asking", "explore": "exploring", "watch": "watching"}
+__all__ = ["Lab", "ask", "explore", "watch"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from mlbook import evaluate, load
 from mlbook.data import clinc150, sentences
+from mlbook.lab import ask
 from mlbook.metric import PrototypicalNetwork
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,3 +73,30 @@ def test_the_first_program_runs_alone(tmp_path: Path) -> None:
     mine, theirs = ([float(v) for v in re.findall(r"[\d.]+(?= ±)", t)] for t in (run.stdout, stored))  # fmt: skip
     assert len(mine) == 4 and mine == pytest.approx(theirs, abs=0.5)
     assert mine[0] > 93 and mine[3] > 92
+
+
+def test_sentences_to_ask_are_stored_with_their_vectors() -> None:
+    data = load("sentences")
+    assert data.texts is not None
+    x = data.images[:2, :4].flatten(0, 1)
+    asking = ask(None, {"a": data.texts[0][:4], "b": data.texts[1][:4]}, [], x)
+    raw = torch.frombuffer(bytearray(base64.b64decode(asking.data["z"])), dtype=torch.int8)
+    cosine = torch.cosine_similarity(raw.view(8, 384).float(), x)
+    assert cosine.min() > 0.9999
+    shown = asking._repr_mimebundle_()
+    page = (shown if isinstance(shown, dict) else shown[0])["text/html"]
+    assert data.texts[1][3] in page and "aria-label" in page
+
+
+@pytest.mark.parametrize(
+    ("classes", "options", "message"),
+    [
+        ({"a": ["x"]}, {}, "1 class: give two or more"),
+        ({"a": ["x"], "b": ["y"]}, {"shots": 2}, "shots=2, but 'a' has 1 sentences"),
+        ({"a": ["x"], "b": ["y"]}, {"shots": 1}, "no vectors for 3 sentences"),
+        ({"a": ["x"], "b": ["y"]}, {"shots": 1, "vectors": torch.ones(2, 4)}, "2 vectors for 3"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(classes: Any, options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ask(None, classes, ["z"], **options)
