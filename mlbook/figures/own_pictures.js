@@ -11,7 +11,7 @@ import { answer, prototype } from "./nets/nearest.js";
 
 const CSS = `
 .op-rows { display: grid; grid-template-columns: repeat(auto-fill, minmax(290px, 1fr)); gap: 4px 22px; margin: 0.6rem 0; }
-.op-row { display: grid; grid-template-columns: minmax(0, 1fr) repeat(4, 50px); gap: 5px; align-items: center; }
+.op-row { display: grid; grid-template-columns: minmax(0, 7.5rem) repeat(4, 50px); gap: 5px; align-items: center; }
 .op-row > span { font-size: 13px; line-height: 1.2; } .op-known { font-weight: 700; color: var(--blue-text); }
 .mlbook-figure .op-tile { padding: 0; width: 50px; height: 50px; min-height: 0; background: #fff; border: 3px solid var(--line-2);
   border-radius: 9px; position: relative; overflow: hidden; }
