@@ -3,7 +3,7 @@
 //   each sentence in that order and of any length, dim, shots: examples a class to begin with, threshold }
 // Traits of a kernel: asked, a sentence; answer { asked, z } with its vector, or { asked, error }.
 
-import { make, put, bar, live, note, count, OWN_KEYS } from "./kit/elements.js";
+import { make, put, bar, live, note, count, minus, OWN_KEYS } from "./kit/elements.js";
 import { figure } from "./kit/figure.js";
 import { button, choice, slider } from "./kit/controls.js";
 import { argmax, average, clamp, dot, unit } from "./nets/vectors.js";
@@ -111,7 +111,7 @@ export default { render({ model, el }) {
       fill.set(clamp(s[i], 0, 1));
       fill.fill.style.background = i === k ? "var(--green)" : "var(--blue)";
       mark.style.left = `${100 * state.threshold}%`;
-      number.textContent = c[i] ? s[i].toFixed(2) : "no example";
+      number.textContent = c[i] ? minus(s[i].toFixed(2)) : "no example";
       label.classList.toggle("sn-best", i === k);
     });
     const others = items.filter(({ of }, i) => of !== null && !state.used.includes(i));

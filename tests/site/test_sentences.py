@@ -64,7 +64,9 @@ def test_it_answers_as_torch_does_whatever_is_moved(shown: tuple[Page, Any]) -> 
 
     def agrees(i: int, threshold: float) -> None:
         s = cosines(i)
-        assert [float(v) for v in numbers.all_inner_texts()] == pytest.approx(s.tolist(), abs=6e-3)
+        assert [float(v.replace("−", "-")) for v in numbers.all_inner_texts()] == pytest.approx(
+            s.tolist(), abs=6e-3
+        )
         name = "None of these" if s.max() < threshold else data["classes"][int(s.argmax())]
         expect(said.first).to_contain_text(name.replace("_", " "))
 
