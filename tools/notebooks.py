@@ -137,14 +137,33 @@ def only_checks(source: str) -> bool:
     return bool(body) and all(map(checks, body))
 
 
+def inside(cell: Any) -> str:
+    """What a folded cell holds, in the words that stand on it."""
+    tags = cell.metadata.get("tags", [])
+    if "colab" in tags:
+        return "Set-up, in Colab only"
+    if "hide-cell" in tags:
+        return "Solution"
+    shown = [(kind, text) for o in cell.outputs for kind, text in o.get("data", {}).items()]
+    if any("<script" in text for kind, text in shown if kind == "text/html"):
+        return "How the figure is made"
+    if any(kind.startswith("image/") for kind, _ in shown):
+        return "How the chart is drawn"
+    if any(kind in ("text/html", "text/markdown") for kind, _ in shown):
+        return "How the table is made"
+    if cell.outputs:
+        return "How this is computed"
+    return CHECKS if "assert " in cell.source else "What the next cells need"
+
+
 def fold(cell: Any) -> None:
-    """Fold a cell that only checks, on the site and in JupyterLab: it keeps us honest and teaches no method."""
-    if not only_checks(cell.source) or "hide-cell" in cell.metadata.get("tags", []):
-        return
-    tags = [tag for tag in cell.metadata.get("tags", []) if tag != "hide-input"]
-    cell.metadata["tags"] = [*tags, "hide-input"]
-    cell.metadata.setdefault("mystnb", {})["code_prompt_show"] = CHECKS
-    cell.metadata.setdefault("jupyter", {})["source_hidden"] = True
+    """Fold a cell that only checks, on the site and in JupyterLab, and say of every folded one what it holds."""
+    tags = cell.metadata.get("tags", [])
+    if only_checks(cell.source) and "hide-cell" not in tags:
+        cell.metadata["tags"] = tags = [*[tag for tag in tags if tag != "hide-input"], "hide-input"]
+        cell.metadata.setdefault("jupyter", {})["source_hidden"] = True
+    if {"hide-input", "hide-cell"} & {*tags}:
+        cell.metadata.setdefault("mystnb", {}).setdefault("code_prompt_show", inside(cell))
 
 
 def tidy(notebook: Any) -> None:

@@ -66,12 +66,13 @@ def pages(url: str) -> str:
     return f"https://{owner.lower()}.github.io/{name}/"
 
 
-def colab_cell(url: str, number: str) -> str:
-    """The first code cell of every notebook."""
+def colab_cell(url: str, number: str, chapter: str = "") -> str:
+    """The first code cell of every notebook of a chapter; in `practice` with pretrained networks and ONNX."""
+    extras = "lab,practice,export" if chapter == "practice" else "lab"
     return (
         "import sys\n\n"
         'if "google.colab" in sys.modules:\n'
-        f'    %pip install -q "mlbook[lab] @ git+{url}@v{number}"'
+        f'    %pip install -q "mlbook[{extras}] @ git+{url}@v{number}"'
     )
 
 

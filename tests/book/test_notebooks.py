@@ -147,7 +147,9 @@ def test_every_picture_shows_everywhere_and_on_every_paper(path: Path) -> None:
 @each
 def test_opens_in_colab_with_the_address_and_the_tag_of_the_configuration(path: Path) -> None:
     first = code(path)[0]
-    assert first.source == colab_cell(address(), version()), "run: make repository"
+    assert first.source == colab_cell(address(), version(), path.parent.name), (
+        "run: make repository"
+    )
     assert tags(first) == ["hide-input", "colab"]
     assert not first.outputs, "quiet outside Colab"
     mentions = sum("google.colab" in c.source for c in code(path))
@@ -167,12 +169,21 @@ def test_what_depends_on_the_machine_is_followed_by_an_assertion(path: Path) -> 
 
 @each
 def test_what_only_checks_is_folded(path: Path) -> None:
-    """On the site and in JupyterLab, with a title that says what is inside."""
+    """On the site and in JupyterLab."""
     for cell in code(path):
         if only_checks(cell.source) and "hide-cell" not in tags(cell):
             assert "hide-input" in tags(cell), "run: python tools/notebooks.py --tidy"
             assert cell.metadata["mystnb"]["code_prompt_show"] == CHECKS
             assert cell.metadata["jupyter"]["source_hidden"]
+
+
+@each
+def test_what_is_folded_says_what_it_holds(path: Path) -> None:
+    for cell in code(path):
+        if {"hide-input", "hide-cell"} & {*tags(cell)}:
+            words = cell.metadata.get("mystnb", {}).get("code_prompt_show", "")
+            assert words, "run: python tools/notebooks.py --tidy"
+            assert (words == "Solution") == ("hide-cell" in tags(cell))
 
 
 @pytest.mark.parametrize(
