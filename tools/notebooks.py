@@ -118,23 +118,39 @@ def describe(cell: Any) -> None:
 CHECKS = "What must hold here"
 
 
-def only_checks(source: str) -> bool:
-    """Whether a cell asserts and does nothing else, perhaps in a loop.
+def only_checks(source: str, elsewhere: str = "") -> bool:
+    """Whether a cell asserts and does nothing else that counts: what it names on the way, no other cell uses.
 
-    >>> only_checks("for r in runs:\\n    assert r.mean > 0.5"), only_checks("x = 1\\nassert x")
+    >>> only_checks("for r in runs:\\n    assert r.mean > 0.5"), only_checks("print(r)\\nassert r")
+    (True, False)
+    >>> only_checks("gain = a - b\\nassert gain > 0"), only_checks("gain = a - b\\nassert gain > 0", "print(gain)")
     (True, False)
     """
+    used = {*re.findall(r"\w+", elsewhere)}
 
     def checks(statement: ast.stmt) -> bool:
+        if isinstance(statement, ast.Assign):
+            names = [
+                n.id for t in statement.targets for n in ast.walk(t) if isinstance(n, ast.Name)
+            ]
+            plain = all(isinstance(t, ast.Name | ast.Tuple) for t in statement.targets)
+            return plain and not used & {*names}
         return isinstance(statement, ast.Assert) or (
             isinstance(statement, ast.For) and all(map(checks, statement.body))
         )
 
     try:
-        body = ast.parse(source).body
+        tree = ast.parse(source)
     except SyntaxError:  # a magic of IPython
         return False
-    return bool(body) and all(map(checks, body))
+    asserts = any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+    return asserts and all(map(checks, tree.body))
+
+
+def elsewhere(notebook: Any, cell: Any) -> str:
+    """The source of all other cells of code."""
+    others = (c for c in notebook.cells if c.cell_type == "code" and c is not cell)
+    return "\n".join(c.source for c in others)
 
 
 def inside(cell: Any) -> str:
@@ -156,10 +172,10 @@ def inside(cell: Any) -> str:
     return CHECKS if "assert " in cell.source else "What the next cells need"
 
 
-def fold(cell: Any) -> None:
+def fold(notebook: Any, cell: Any) -> None:
     """Fold a cell that only checks, on the site and in JupyterLab, and say of every folded one what it holds."""
     tags = cell.metadata.get("tags", [])
-    if only_checks(cell.source) and "hide-cell" not in tags:
+    if only_checks(cell.source, elsewhere(notebook, cell)) and "hide-cell" not in tags:
         cell.metadata["tags"] = tags = [*[tag for tag in tags if tag != "hide-input"], "hide-input"]
         cell.metadata.setdefault("jupyter", {})["source_hidden"] = True
     if {"hide-input", "hide-cell"} & {*tags}:
@@ -185,7 +201,7 @@ def tidy(notebook: Any) -> None:
             ) in cell.outputs:  # a widget ends with its kernel; what stands in for it stays
                 output.get("data", {}).pop(WIDGET, None)
             describe(cell)
-            fold(cell)
+            fold(notebook, cell)
 
 
 def write(notebook: Any, path: Path) -> None:

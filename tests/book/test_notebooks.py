@@ -16,6 +16,7 @@ from PIL import Image
 from tools.notebooks import (
     CHECKS,
     METADATA,
+    elsewhere,
     is_progress,
     merge_streams,
     of_the_book,
@@ -170,8 +171,9 @@ def test_what_depends_on_the_machine_is_followed_by_an_assertion(path: Path) -> 
 @each
 def test_what_only_checks_is_folded(path: Path) -> None:
     """On the site and in JupyterLab."""
-    for cell in code(path):
-        if only_checks(cell.source) and "hide-cell" not in tags(cell):
+    notebook = read(path)
+    for cell in (c for c in notebook.cells if c.cell_type == "code"):
+        if only_checks(cell.source, elsewhere(notebook, cell)) and "hide-cell" not in tags(cell):
             assert "hide-input" in tags(cell), "run: python tools/notebooks.py --tidy"
             assert cell.metadata["mystnb"]["code_prompt_show"] == CHECKS
             assert cell.metadata["jupyter"]["source_hidden"]
@@ -192,7 +194,11 @@ def test_what_is_folded_says_what_it_holds(path: Path) -> None:
         ("assert a\nassert b, 'why'", True),
         ("for r in runs:\n    # a comment\n    assert r > 0.5", True),
         ("assert a\nprint(a)", False),
-        ("x = 1\nassert x", False),
+        ("x = 1\nassert x", True),
+        ("y = 1\nassert y", False),
+        ("x.y = 1\nassert x", False),
+        ("x, z = 1, 2\nassert x", True),
+        ("import math\nassert math.pi > 3", False),
         ("for r in runs:\n    r.plot()", False),
         ("%matplotlib inline\nassert a", False),
         ("# nothing yet", False),
@@ -201,7 +207,7 @@ def test_what_is_folded_says_what_it_holds(path: Path) -> None:
 def test_a_cell_that_only_checks_is_known_from_one_that_does_more(
     source: str, checks: bool
 ) -> None:
-    assert only_checks(source) is checks
+    assert only_checks(source, "print(y)") is checks
 
 
 @each
