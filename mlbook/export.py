@@ -223,6 +223,8 @@ def _pt2(whole: Deployed) -> bytes:
     _compare(whole, made.module())
     for node in made.graph.nodes:
         node.meta.pop("stack_trace", None)  # it names folders of this machine
+    for p in made.parameters():
+        p.requires_grad_(False)  # not before: the LSTM meta-learner knows by it what it learns
     torch.export.save(made, file, extra_files=_texts(whole))
     return file.getvalue()
 
