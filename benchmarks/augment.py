@@ -19,9 +19,8 @@ LOOKS = (
 def features(part: str, augment: str | None) -> Dataset:
     """Classes in coarse classes that `split` keeps for testing, through the backbone."""
     data = load(f"groceries:{part}", size=224).split("alphabets", seed=0)[2]
-    counts = data.counts or [data.images.shape[1]] * len(data)
     X, y = [], []
-    for c, n in enumerate(counts):
+    for c, n in enumerate(data.per_class):
         rows = torch.linspace(0, n - 1, min(n, LOOKS)).round().long().tolist()
         X += [data.images[c, i] for i in rows]
         y += [data.classes[c]] * len(rows)

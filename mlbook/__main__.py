@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -162,8 +163,7 @@ def _held_out(given: str, clf: FewShotClassifier, kind: str) -> tuple[Dataset, l
         size = getattr(clf.embed, "size", None)
         data = load(sets[given], size=size if given == "groceries" else None)
         if clf.augment is not None:
-            counts = data.counts or [data.images.shape[1]] * len(data)
-            at = [(c, i) for c, n in enumerate(counts) for i in range(n)]
+            at = [(c, i) for c, n in enumerate(data.per_class) for i in range(n)]
             X, y = [data.images[c, i] for c, i in at], [data.classes[c] for c, _ in at]
             data = clf.dataset(X, y, given)
         elif clf.embed is not None:
@@ -207,7 +207,8 @@ def _fit(asked: argparse.Namespace) -> tuple[dict[str, Any], str]:
     X, labels, kind = _examples(path)
     clf, network = _classifier(asked.network, kind, asked.augment)
     clf.fit(X, labels)
-    classes = {label: labels.count(label) for label in clf.classes_.tolist()}
+    counts = Counter(labels)
+    classes = {label: counts[label] for label in clf.classes_.tolist()}
     facts: dict[str, Any] = {"file": str(output), "with": network, kind: len(X), "classes": classes}
     lines = [f"{len(classes)} classes from {len(X)} {kind} are in {printable(output)}"]
     if asked.calibrate is not None:
@@ -271,7 +272,7 @@ def _evaluate(asked: argparse.Namespace) -> tuple[dict[str, Any], str]:
     clf, network = _classifier(asked.network, kind, asked.augment)
     if (asked.episodes, asked.ways, asked.shots) != (None, None, None):
         return _in_episodes(asked, X, labels, kind, clf, network)
-    counts = {label: labels.count(label) for label in labels}
+    counts = Counter(labels)
     alone = [label for label, n in counts.items() if n == 1]
     if len(alone) == len(counts):
         raise ValueError(
@@ -306,7 +307,7 @@ def _in_episodes(
     from mlbook.evaluate import evaluate
 
     shots = 1 if asked.shots is None else asked.shots
-    counts = {label: labels.count(label) for label in labels}
+    counts = Counter(labels)
     few = [label for label, n in counts.items() if n <= shots]
     keep = [i for i, label in enumerate(labels) if label not in few]
     X, labels = [X[i] for i in keep], [labels[i] for i in keep]

@@ -431,7 +431,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         if data.counts is not None and any(enough := [n > 1 for n in data.counts]):
             data = data.subset(enough)  # of a lone example one cannot both learn and ask
         known = max(1, min(len(self.classes_), len(data) // 2))
-        samples, counts = min(data.counts or [data.images.shape[1]]), np.bincount(self._y)
+        samples, counts = min(data.per_class), np.bincount(self._y)
         shots = max(1, min(int(np.median(counts)), samples - 1))
         return data.episodes(2 * known, shots, max(1, min(5, samples - shots)), seed=seed)
 

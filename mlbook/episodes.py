@@ -371,6 +371,21 @@ class Dataset:
             self._digest = version, digest.hexdigest()
         return self._digest[1]
 
+    @property
+    def per_class(self) -> list[int]:
+        """How many samples each class has."""
+        return self.counts or [self.images.shape[1]] * len(self)
+
+    def by_chance(self, chance: Tensor, classes: Tensor) -> Tensor:
+        """The places of the samples of `classes [T, N]` in the order of `chance [T, N, samples]`, numbers in [0, 1).
+
+        What is not there, in a class that has fewer samples than others, comes last.
+        """
+        if self.counts is not None:
+            there = torch.tensor(self.counts)[classes]
+            chance = chance.masked_fill(torch.arange(chance.shape[-1]) >= there[..., None], 2.0)
+        return chance.argsort(-1)
+
     def to(self, device: torch.device | str) -> Dataset:
         """The same set with its examples on `device`."""
         there = copy.copy(self)
@@ -616,7 +631,7 @@ class Episodes:
         queries_from: Dataset | None = None,
         aligned: bool = False,
     ) -> None:
-        classes, samples = len(data), min(data.counts or [data.images.shape[1]])
+        classes, samples = len(data), min(data.per_class, default=0)
         ways = whole("ways", ways, 2)
         if isinstance(shots, tuple):
             if len(shots) != 2:
@@ -658,7 +673,7 @@ class Episodes:
                     f"{data.images.dtype} {list(data.images.shape[2:])}: load both at one size"
                 )
             for what, n, source in (("shots", most, data), ("queries", queries, other)):
-                if n > (has := min(source.counts or [source.images.shape[1]])):
+                if n > (has := min(source.per_class)):
                     raise ValueError(
                         f"{what}={n} a class, but {source.name} has {has}{_too_few(source, n)}"
                     )
@@ -762,10 +777,7 @@ class Episodes:
         chance = torch.rand(
             tasks, 1 if self.aligned else ways, data.images.shape[1], generator=generator
         )
-        if data.counts is not None:  # what is not there comes last
-            there = torch.tensor(data.counts)[classes]
-            chance[torch.arange(chance.shape[2]) >= there[..., None]] = 2.0
-        return chance.argsort(-1)[..., :n].expand(-1, ways, -1)
+        return data.by_chance(chance, classes)[..., :n].expand(-1, ways, -1)
 
 
 def _too_few(data: Dataset, n: int) -> str:

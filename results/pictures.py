@@ -82,7 +82,7 @@ def examples(*parts: Dataset) -> tuple[Tensor, Tensor]:
     """All features `[n, D]` of the parts and the number of each one's class."""
     x, y = [], []
     for part in parts:
-        for k, n in enumerate(part.counts or [part.images.shape[1]] * len(part)):
+        for k, n in enumerate(part.per_class):
             x.append(part.images[k, :n])
             y += [k] * n
     return torch.cat(x), torch.tensor(y)
@@ -117,12 +117,11 @@ def zero_shot(train: list[Dataset], test: list[Dataset]) -> Result:
     x = F.normalize(x, dim=-1)
     model = RidgeAttributes(1e-4).solve(x, words[0][y])
     learner = model.adapt(words[1][None])
-    right = []
+    episodes, right = test[1].episodes(len(test[1]), 1, 9, seed=1), []
     for k in range(200):
-        episode = test[1].episodes(len(test[1]), 1, 9, seed=1)
-        _, _, qx, qy = episode[k]
+        _, _, qx, qy = episodes[k]
         answer = learner(F.normalize(qx, dim=-1)).argmax(-1)
-        right.append((episode.classes_of(k)[0][qy[0]] == answer[0]).double().mean())
+        right.append((episodes.classes_of(k)[0][qy[0]] == answer[0]).double().mean())
     return Result(torch.stack(right))
 
 

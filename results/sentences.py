@@ -9,14 +9,12 @@ intents. Every division is a file of its own, and one that has its file is left 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
-from machine import hardware
+from records import percent, write
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -25,11 +23,9 @@ from torch import Tensor, nn
 
 from mlbook import Dataset, Result, evaluate, fit, load
 from mlbook.backbones import Backbone, backbone, embed_dataset
-from mlbook.data.files import atomic
 from mlbook.metric import PrototypicalNetwork
 from mlbook.results import FOLDER
 
-HERE = Path(__file__).parent
 SEEDS = 3
 SIZES = {
     "random": ("characters", (85, 15, 50)),
@@ -152,14 +148,6 @@ def averaged(net: Backbone, plain: Dataset) -> Tensor:
     return torch.stack(rows)
 
 
-def shares(result: Result) -> dict[str, float]:
-    return {
-        "accuracy": round(100 * result.mean, 2),
-        "interval": round(100 * result.interval, 2),
-        "episodes": result.n,
-    }
-
-
 def division(kind: str, seed: int) -> dict[str, Any]:
     """All methods on one division."""
     by, sizes = SIZES[kind]
@@ -192,8 +180,8 @@ def division(kind: str, seed: int) -> dict[str, Any]:
             result = ask(name)
             gain = result - Result(reference.values[: result.n], reference.unit)
             found[name][f"{ways}w{shots}s"] = {
-                **shares(result),
-                "above_prototypes": {k: v for k, v in shares(gain).items() if k != "episodes"},
+                **percent(result),
+                "above_prototypes": {k: v for k, v in percent(gain).items() if k != "episodes"},
             }
             print(f"{kind} {seed} {ways}w{shots}s {name}: {result}, {gain}", flush=True)
     for name in ("encoder, prototypes", "encoder, mean taken off", "encoder + adapter"):
@@ -206,20 +194,7 @@ def sentences() -> None:
     """Every division that has no file yet."""
     for kind in SIZES:
         for seed in range(SEEDS):
-            path = FOLDER / f"sentences_{kind}_seed{seed}.json"
-            if path.exists():
-                continue
-            entry = {
-                "method": "sentences",
-                "setting": f"{kind}_seed{seed}",
-                "seed": seed,
-                "steps": STEPS,
-                "division": kind,
-                "protocol": PROTOCOL,
-                "methods": division(kind, seed),
-                "hardware": hardware(),
-                "torch": torch.__version__,
-                "command": "make results METHOD=sentences",
-            }
-            with atomic(path) as temporary:
-                temporary.write_text(json.dumps(entry, indent=1, ensure_ascii=False) + "\n")
+            setting = f"{kind}_seed{seed}"
+            if not (FOLDER / f"sentences_{setting}.json").exists():
+                facts = {"seed": seed, "steps": STEPS, "division": kind, "protocol": PROTOCOL}
+                write("sentences", setting, **facts, methods=division(kind, seed))

@@ -81,8 +81,8 @@ def shortened(text: str, whole: bool = True) -> str:
     return text[: text.rfind(" ", 0, MOST - 1)].rstrip(",;:") + "…"
 
 
-def card(title: str, path: Path) -> None:
-    """Draw a page's picture: its title above five tiles and a query."""
+def card(book: str, title: str, path: Path) -> None:
+    """Draw a page's picture: its title, below that of the book, above five tiles and a query."""
     from matplotlib import get_data_path  # its typefaces are on every machine that builds the book
 
     fonts = Path(get_data_path()) / "fonts" / "ttf"
@@ -93,7 +93,7 @@ def card(title: str, path: Path) -> None:
     picture = Image.new("RGB", SIZE, PAPER)
     draw = ImageDraw.Draw(picture)
     draw.rectangle((0, 0, 18, SIZE[1]), fill=BLUE)
-    draw.text((80, 62), "Learning to Learn", SOFT, font("DejaVuSans", 34))
+    draw.text((80, 62), book, SOFT, font("DejaVuSans", 34))
     size = 84
     while len(lines := _wrapped(title, face := font("DejaVuSerif-Bold", size))) > 3 and size > 40:
         size -= 6
@@ -153,7 +153,7 @@ def _tell(
         tags["name"].append(("robots", "noindex"))
     else:
         picture = f"{CARDS}/{pagename}.png"
-        card(title, Path(app.outdir) / picture)
+        card(book, title, Path(app.outdir) / picture)
         tags["name"] += [("description", said), ("twitter:card", "summary_large_image")]
         tags["property"] += [
             ("og:type", "book" if pagename == root else "article"),

@@ -12,9 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a script sees its folder only
 
 from mlbook import load
@@ -25,18 +22,13 @@ from mlbook.data.files import write_tensors
 EVERY = {"clinc150": 15, "clinc150:unknown": 10}  # this many sentences apart: 10 an intent, 120
 
 
-def rounded(x: Tensor) -> Tensor:
-    """Vectors `[..., dim]` as bytes, each with a scale of its own."""
-    return (127 * x / x.abs().amax(-1, keepdim=True)).round().to(torch.int8)
-
-
 def main() -> None:
     net, tensors, facts = backbone("minilm"), {}, {}
     for name, every in EVERY.items():
         data: Any = embed_dataset(load(name), net)
         data = data.samples(range(0, data.images.shape[1], every))
         part = name.partition(":")[2] or "known"
-        tensors[part] = rounded(data.images)
+        tensors[part] = sentences.rounded(data.images)
         facts[part] = {"classes": data.classes, "groups": data.groups, "texts": data.texts}
     write_tensors(sentences.FILE, tensors, facts)
     print(f"{sentences.FILE.name}: {sentences.FILE.stat().st_size:,} bytes")

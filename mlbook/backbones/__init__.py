@@ -419,8 +419,7 @@ def _embedded(
     """Features `[classes, samples, dim]`; where a class has fewer samples than others, 0 stands behind them."""
     if texts is None:
         classes, samples = data.images.shape[:2]
-        counts = data.counts or [samples] * classes
-        order = [c * samples + i for c, n in enumerate(counts) for i in range(n)]
+        order = [c * samples + i for c, n in enumerate(data.per_class) for i in range(n)]
         features = _features(data.images.flatten(0, 1), order, backbone, batch)
     else:
         classes, samples = len(texts), len(texts[0])

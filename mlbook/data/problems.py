@@ -103,7 +103,7 @@ class Classifiers:
             raise ValueError(
                 f"sizes={self.sizes}: inputs must be n² with n a divisor of {side}, the pictures' side"
             )
-        least = min(data.counts or [samples])
+        least = min(data.per_class)
         if outputs > classes or pictures > least:
             raise ValueError(
                 f"{outputs} classes of {pictures} pictures: the data have {classes} of {least}"
@@ -134,11 +134,7 @@ class Classifiers:
             (self.tasks, self.pictures, self.sizes[-1]),
         )
         classes = torch.stack([torch.randperm(C, generator=g)[:N] for _ in range(B)])
-        chance = torch.rand(B, N, S, generator=g)
-        if self.data.counts is not None:  # what is not there comes last
-            there = torch.tensor(self.data.counts)[classes]
-            chance[torch.arange(S) >= there[..., None]] = 2.0
-        which = chance.argsort(2)[..., :n]
+        which = self.data.by_chance(torch.rand(B, N, S, generator=g), classes)[..., :n]
         device = self.x.device
         x = self.x[send(classes, device)[..., None], send(which, device)].flatten(1, 2)
         y = torch.arange(N).repeat_interleave(n).expand(B, -1)

@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from mlbook.data.files import read_tensors
 from mlbook.episodes import Dataset
 
 FILE = Path(__file__).with_name("sentences.safetensors")
+
+
+def rounded(x: Tensor) -> Tensor:
+    """Vectors `[..., dim]` as signed bytes, each scaled so that its largest number fills one: directions are kept."""
+    return (127 * x / x.abs().amax(-1, keepdim=True).clamp_min(1e-12)).round().to(torch.int8)
 
 
 def load(part: str = "") -> Dataset:

@@ -6,10 +6,11 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mlbook import bundle, plots
+from mlbook.data.sentences import rounded
+from mlbook.lab.still import alive_or_still
 
 ALT = (
     "A sentence is chosen from a list, or typed where a kernel runs. Below, a bar for each class says how near its "
@@ -84,17 +85,12 @@ class Asking:
             "text/html": plots.figure("sentences", ALT, self.data).data,
             "text/plain": repr(self),
         }
-        try:
-            import anywidget  # noqa: F401
-        except ImportError:  # the stored sentences are what there is
-            return still
-        if self._widget is None and self.embed is not None:
-            self._widget = _alive(self)
+        return still if self.embed is None else alive_or_still(still, self._live)
+
+    def _live(self) -> Any:
         if self._widget is None:
-            return still
-        live: Any = self._widget._repr_mimebundle_()
-        alive, metadata = live if isinstance(live, tuple) else (live, {})
-        return {**alive, **still}, metadata
+            self._widget = _alive(self)
+        return self._widget
 
 
 def _alive(asking: Asking) -> Any:
@@ -120,7 +116,6 @@ def _alive(asking: Asking) -> Any:
 
 
 def _bytes(x: Tensor) -> str:
-    """Vectors `[n, dim]` as base64 of signed bytes, each scaled so that its largest number fills one."""
-    x = x.detach().float().cpu()
-    small = (127 * x / x.abs().amax(-1, keepdim=True).clamp_min(1e-12)).round().to(torch.int8)
+    """Vectors `[n, dim]` as base64 of signed bytes."""
+    small = rounded(x.detach().float().cpu())
     return base64.b64encode(small.contiguous().numpy().tobytes()).decode()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from mlbook import bundle, plots
+from mlbook.lab.still import alive_or_still
 
 FRAMES = 40  # pictures that one output may store
 BETWEEN = 7  # values of a slider from low to high that are stored
@@ -89,15 +90,12 @@ class Exploration:
             "text/html": plots.figure("explore", self.alt, data).data,
             "text/plain": repr(self),
         }
-        try:
-            import anywidget  # noqa: F401
-        except ImportError:  # the stored pictures are what there is
-            return still
+        return alive_or_still(still, lambda: self._live(data))
+
+    def _live(self, data: dict[str, Any]) -> Any:
         if self._widget is None:
             self._widget = _alive(self, data)
-        live: Any = self._widget._repr_mimebundle_()
-        alive, metadata = live if isinstance(live, tuple) else (live, {})
-        return {**alive, **still}, metadata
+        return self._widget
 
 
 def _alive(explored: Exploration, data: dict[str, Any]) -> Any:

@@ -515,23 +515,24 @@ def test_calibration_tells_strangers_and_mends_probabilities(tmp_path: Path) -> 
     assert clf.fit(X, y).calibration_ is None, "another fit, another calibration"
 
 
-def test_held_out_classes_may_be_of_unequal_size() -> None:
+def uneven(first: int) -> tuple[FewShotClassifier, Dataset, Dataset]:
+    """A classifier, and forty held-out classes of twelve samples: all of them, and `first` alone of the first class."""
     data, held_out = clouds(5, seed=1), clouds(40)
-    counts = [4, *[12] * 39]
-    uneven = Dataset(held_out.images, held_out.classes, held_out.groups, "uneven", counts=counts)
+    counts = [first, *[12] * 39]
+    fewer = Dataset(held_out.images, held_out.classes, held_out.groups, "uneven", counts=counts)
     clf = FewShotClassifier().fit(data.images[:, :8].flatten(0, 1), np.repeat(data.classes, 8))
-    found = clf.calibrate(uneven, episodes=10)
-    assert found == clf.calibrate(uneven.episodes(10, 3, 1), episodes=10), (
-        "as many as the least has"
-    )
+    return clf, held_out, fewer
+
+
+def test_held_out_classes_may_be_of_unequal_size() -> None:
+    clf, _, fewer = uneven(4)
+    found = clf.calibrate(fewer, episodes=10)
+    assert found == clf.calibrate(fewer.episodes(10, 3, 1), episodes=10), "as many as the least has"
 
 
 def test_a_held_out_class_of_one_example_is_left_out() -> None:
-    data, held_out = clouds(5, seed=1), clouds(40)
-    lone = [1, *[12] * 39]
-    uneven = Dataset(held_out.images, held_out.classes, held_out.groups, "uneven", counts=lone)
-    clf = FewShotClassifier().fit(data.images[:, :8].flatten(0, 1), np.repeat(data.classes, 8))
-    found = clf.calibrate(uneven, episodes=10)
+    clf, held_out, fewer = uneven(1)
+    found = clf.calibrate(fewer, episodes=10)
     assert found == clf.calibrate(held_out.subset(range(1, 40)).episodes(10, 8, 4), episodes=10)
     alone = Dataset(held_out.images[:, :1], held_out.classes, held_out.groups, "one each")
     with pytest.raises(ValueError, match=r"shots=1 \+ queries=1 = 2 .* one each has 1"):

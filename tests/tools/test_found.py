@@ -78,7 +78,7 @@ def test_the_first_page_has_the_address_of_the_site() -> None:
 def test_a_card_has_the_size_that_networks_ask_for_and_holds_its_title(
     tmp_path: Path, title: str
 ) -> None:
-    card(title.strip(), tmp_path / "a" / "card.png")
+    card("Learning to Learn", title.strip(), tmp_path / "a" / "card.png")
     with Image.open(tmp_path / "a" / "card.png") as picture:
         assert picture.size == (1200, 630)
         grey = picture.convert("L")
