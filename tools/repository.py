@@ -66,9 +66,12 @@ def pages(url: str) -> str:
     return f"https://{owner.lower()}.github.io/{name}/"
 
 
-def colab_cell(url: str, number: str, chapter: str = "") -> str:
-    """The first code cell of every notebook of a chapter; in `practice` with pretrained networks and ONNX."""
-    extras = "lab,practice,export" if chapter == "practice" else "lab"
+def colab_cell(url: str, number: str, notebook: Path | None = None) -> str:
+    """The first code cell of a notebook, with what it needs: in `practice` that is more than `lab`."""
+    extras = "lab"
+    if notebook is not None and notebook.parent.name == "practice":
+        own = notebook.stem in ("pictures", "sentences")  # pretrained networks, and files in ONNX
+        extras += ",practice,export" if own else ",applications"
     return (
         "import sys\n\n"
         'if "google.colab" in sys.modules:\n'

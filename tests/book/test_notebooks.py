@@ -148,9 +148,7 @@ def test_every_picture_shows_everywhere_and_on_every_paper(path: Path) -> None:
 @each
 def test_opens_in_colab_with_the_address_and_the_tag_of_the_configuration(path: Path) -> None:
     first = code(path)[0]
-    assert first.source == colab_cell(address(), version(), path.parent.name), (
-        "run: make repository"
-    )
+    assert first.source == colab_cell(address(), version(), path), "run: make repository"
     assert tags(first) == ["hide-input", "colab"]
     assert not first.outputs, "quiet outside Colab"
     mentions = sum("google.colab" in c.source for c in code(path))

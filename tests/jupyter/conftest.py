@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import nbformat
@@ -223,9 +223,24 @@ class Lab:
         return seen
 
     def end_kernels(self) -> None:
-        """Whatever still runs is ended, so that the next test has the machine for itself."""
-        for kernel in json.loads(self._ask(self.address + "/api/kernels")):
-            self._ask(f"{self.address}/api/kernels/{kernel['id']}", "DELETE")
+        """Whatever still runs is ended, so that the next test has the machine for itself.
+
+        A page that was closed may still be starting its kernel, which the server then cannot end: it answers
+        500, or 404 once that kernel has died. So this asks until none is left.
+        """
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                kernels = json.loads(self._ask(self.address + "/api/kernels"))
+                for kernel in kernels:
+                    self._ask(f"{self.address}/api/kernels/{kernel['id']}", "DELETE")
+            except HTTPError:
+                if time.monotonic() > until:
+                    raise
+            else:
+                if not kernels:
+                    return
+            time.sleep(0.2)
 
     def stop(self) -> None:
         """End the server with all its kernels."""
