@@ -806,9 +806,8 @@ def test_the_pages_program_gives_the_same_in_two_processes_however_it_is_launche
 ) -> None:
     pytest.importorskip("lightning_fabric")
     root = Path(__file__).parent.parent
-    page = (
-        (root / "book" / "api.md").read_text(encoding="utf-8").partition("Training in several")[2]
-    )
+    page = (root / "book" / "api" / "training.md").read_text(encoding="utf-8")
+    page = page.partition("Training in several")[2]
     program = page.partition("```python\n")[2].partition("```")[0].replace("steps=100", "steps=5")
     commands = page.partition("```bash\n")[2].partition("```")[0]
     assert f"{launcher} " in commands and commands.count("train.py") == len(LAUNCHERS)

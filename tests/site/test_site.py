@@ -52,6 +52,17 @@ def test_internal_links_and_anchors_resolve(name: str, address: str) -> None:
     assert not broken
 
 
+def test_a_page_without_its_pictures_and_data_is_light(address: str) -> None:
+    """Words, formulas, code and menus: 250 kB at most. Drawings, pictures, scripts and their data are not counted."""
+    weights = {}
+    for name in pages():
+        page = BeautifulSoup((HTML / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+        for part in page.find_all(["svg", "script", "img", "canvas"]):
+            part.decompose()
+        weights[name] = len(str(page).encode()) / 1000
+    assert {name: kB for name, kB in weights.items() if kB > 250} == {}
+
+
 @pytest.mark.parametrize("name", pages())
 def test_page_asks_for_nothing_from_elsewhere(name: str, address: str) -> None:
     """Not even what the browser would only fetch later: no script, style, font or frame off the site."""
