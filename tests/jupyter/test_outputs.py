@@ -78,6 +78,10 @@ def test_in_a_trusted_notebook_every_interactive_figure_is_alive(
             "figures => figures.map(f => f.querySelectorAll('button, input, select, [tabindex]').length)"
         )
         assert min(controls) > 0
+        marked = seen.page.locator(".mlbook-figure li").evaluate_all(
+            "items => items.filter(i => getComputedStyle(i).listStyleType !== 'none').map(i => i.innerText)"
+        )
+        assert not marked, "JupyterLab numbers what a figure lists, between its pictures"
         assert not seen.problems
 
 
