@@ -143,6 +143,30 @@ for _ in range(400):
     adam.step()
 assert error() < 0.3 * before, (error(), before)
 """,
+    # Something that is pushed by a force that nobody told, and by a motor of which nobody says how it pulls.
+    "recurrent_policy": """import torch
+from recurrent_policy import RecurrentPolicy
+def step(s, u, z):
+    v = 0.9 * s[:, 1] + 0.1 * (z[:, 0] + z[:, 1] * u)
+    return torch.stack([s[:, 0] + 0.1 * v, v], -1)
+def cost(s, u, z):
+    return s[..., 0].square()
+def tasks(t=64):
+    wind, motor = torch.rand(t) - 0.5, 1 + 2 * torch.rand(t)
+    return torch.stack([wind, motor], -1), torch.randn(t, 2)
+torch.manual_seed(0)
+model = RecurrentPolicy(step, cost, states=2, steps=25, hidden=8)
+def late():
+    with torch.no_grad():
+        return model.rollout(*tasks(500))["cost"].mean().item()
+before = late()
+adam = torch.optim.Adam(model.parameters(), 2e-2)
+for _ in range(50):
+    adam.zero_grad()
+    model.loss(*tasks()).backward()
+    adam.step()
+assert late() < 0.7 * before, (late(), before)
+""",
     "neural_process": """
 import torch
 from neural_process import NeuralProcess

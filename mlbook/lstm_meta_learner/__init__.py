@@ -3,5 +3,6 @@
 from mlbook.lstm_meta_learner.learned_optimizer import LearnedOptimizer
 from mlbook.lstm_meta_learner.meta_lstm import MetaLSTM
 from mlbook.lstm_meta_learner.recurrent_learner import RecurrentAgent, RecurrentLearner
+from mlbook.lstm_meta_learner.recurrent_policy import RecurrentPolicy
 
-__all__ = ["LearnedOptimizer", "MetaLSTM", "RecurrentAgent", "RecurrentLearner"]
+__all__ = ["LearnedOptimizer", "MetaLSTM", "RecurrentAgent", "RecurrentLearner", "RecurrentPolicy"]
