@@ -315,9 +315,11 @@ def _of_timm(name: str) -> Backbone:
     except (
         Exception
     ) as error:  # it brings torchvision, which raises whatever it likes where torch is another
+        remedy = "pip install timm"
+        if find_spec("timm") is not None:  # it is there, and what it builds on does not fit
+            remedy = "install torch and torchvision again, together and from one place"
         raise ImportError(
-            f"backbone({name!r}): {here}; other names are those of timm, which cannot be imported ({error}): "
-            "pip install timm"
+            f"backbone({name!r}): {here}; other names are those of timm, which cannot be imported ({error}): {remedy}"
         ) from error
     if not timm.is_model(name):
         close = ", ".join(map(repr, timm.list_models(f"*{name}*")[:5]))
@@ -329,8 +331,8 @@ def _of_timm(name: str) -> Backbone:
         net = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # of sockets, of HTTP, of the hub, of a name without weights
         raise ConnectionError(
-            f"backbone({name!r}): timm could not give its weights ({type(error).__name__}: {error}); where there is "
-            f"no network, {here}"
+            f"backbone({name!r}): timm could not give its weights ({type(error).__name__}: {error}). Ask for it once "
+            f"where there is a network: they stay in the cache of the hub ($HF_HOME). Without one, {here}"
         ) from error
     facts = resolve_model_data_config(net)
     pictures = Pictures(

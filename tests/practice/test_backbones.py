@@ -389,8 +389,29 @@ def test_names_of_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(p.requires_grad for p in net.parameters())
     with pytest.raises(ValueError, match=r"no such network, but 'tiny', 'tinier'"):
         backbone("tin")
-    with pytest.raises(ConnectionError, match="no route to host"):
+    with pytest.raises(
+        ConnectionError, match=r"'far'.*no route to host.*\$HF_HOME.*Without one, 'eff"
+    ):
         backbone("far")
+
+
+@pytest.mark.parametrize(("there", "remedy"), [(False, "pip install timm$"), (True, "torchvision")])
+def test_a_timm_that_is_missing_or_does_not_fit(
+    there: bool, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine without it, and as beside a torchvision that was built for another torch."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "timm"]:
+        monkeypatch.delitem(sys.modules, name)
+    if there:
+        (tmp_path / "timm").mkdir()
+        (tmp_path / "timm" / "__init__.py").write_text(
+            "raise RuntimeError('operator torchvision::nms does not exist')"
+        )
+        monkeypatch.syspath_prepend(str(tmp_path))
+    elif find_spec("timm") is not None:
+        monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ImportError, match=rf"'resnet18.a1_in1k'.* 'minilm' .*{remedy}"):
+        backbone("resnet18.a1_in1k")
 
 
 # --- data sets -----------------------------------------------------------------------------------
