@@ -12,6 +12,7 @@ What it adds to Jupyter Book:
 - what the lab loads: weights, a worker, and sets of characters, as scripts;
 - an error for every picture without alternative text;
 - MyST in place of the plain Markdown of the notebooks (`tools/plain.py`);
+- figures in tables that stay on one line (`tools/tables.py`);
 - what lets a page be found and shared (`tools/found.py`).
 """
 
@@ -248,6 +249,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     )
     app.setup_extension("tools.plain")
     app.setup_extension("tools.found")
+    app.setup_extension("tools.tables")
     app.add_js_file(None, body=EARLY, priority=1)
     app.connect("config-inited", _first_result, priority=100)
     app.connect("html-page-context", _buttons, priority=900)

@@ -52,6 +52,19 @@
     if (box.width > 1 && box.right > width + 1 && !scrolls(e)) say(`beyond the edge by ${box.right - width}`, e);
   }
 
+  // --- tables: a figure stays on one line with its interval
+  const cells = document.createTreeWalker(article, NodeFilter.SHOW_TEXT);
+  for (let node; (node = cells.nextNode());) {
+    if (!node.parentElement.closest("td, th") || node.parentElement.closest("pre, .mlbook-figure")) continue;
+    for (const figure of node.data.matchAll(/([+\-−]?[\d.,]*\d\s)?±\s[\d.,]*\d/g)) {
+      const range = document.createRange();
+      range.setStart(node, figure.index);
+      range.setEnd(node, figure.index + figure[0].length);
+      const lines = new Set([...range.getClientRects()].filter(r => r.width).map(r => Math.round(r.top)));
+      if (lines.size > 1) say("a figure apart from its interval", figure[0]);
+    }
+  }
+
   // --- contrast (WCAG AA) of everything that is text
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const cache = new Map();
