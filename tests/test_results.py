@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from scipy import stats
 
 from mlbook.results import stored
 
@@ -64,3 +68,36 @@ def test_the_first_page_the_readme_and_the_package_show_the_same_lines_as_were_r
     ):
         assert part in source
         assert part in readme
+
+
+@pytest.fixture
+def nested(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "results"))
+    return importlib.import_module("records").nested
+
+
+def test_an_interval_over_divisions_is_students(nested: Any) -> None:
+    torch.manual_seed(0)
+    between = torch.tensor([0.5, 0.62, 0.7, 0.55])
+    values = (between[:, None, None] + 0.01 * torch.randn(4, 3, 200)).double()
+    found, means = nested(values), values.mean((1, 2)).numpy()
+    low, high = stats.t.interval(0.95, 3, means.mean(), stats.sem(means))
+    assert found["accuracy"] == pytest.approx(100 * means.mean(), abs=1e-3)
+    assert found["interval"] == pytest.approx(50 * (high - low), abs=1e-2)
+    assert (found["divisions"], found["trainings"], found["episodes"]) == (4, 3, 200)
+
+
+@pytest.mark.parametrize(("spread", "most"), [(0.5, 0.965), (0.05, 1.0), (0.0, 1.0)])
+def test_it_covers_what_it_should(nested: Any, spread: float, most: float) -> None:
+    """Of 1,000 experiments with three levels of chance 95 % have the truth in their interval, or more.
+
+    More where divisions differ little: the variance between them is not believed to be smaller than that inside.
+    """
+    torch.manual_seed(0)
+    covered = 0
+    for _ in range(1_000):
+        task = 0.2 * torch.randn(3, 1, 50)  # is hard for all trainings alike
+        values = spread * torch.randn(3, 1, 1) + 0.02 * torch.randn(3, 3, 1) + task
+        found = nested(values + 0.05 * torch.randn(3, 3, 50))
+        covered += abs(found["accuracy"]) <= found["interval"]
+    assert 0.94 <= covered / 1_000 <= most
