@@ -183,7 +183,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
     Examples go through `embed`, and what comes out is what `model` adapts to. Without a `model` a class is the mean
     of its examples, its prototype, and the nearest one answers. Without an `embed` examples go to the model as they
-    are. Vectors, a matrix `[n, d]`, need neither. No weight of either network is changed.
+    are. Vectors, a matrix `[n, d]`, need neither; rows of a table are vectors, for `PriorFittedNetwork`
+    too, which takes NaN for a missing value. No weight of either network is changed.
 
     Args:
         model: Any method of the book with `adapt`. Those whose network has a fixed number of outputs (MAML, Reptile,
@@ -617,7 +618,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         items = _items(X)
         if items is None:
             X = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
-            X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
+            finite = "allow-nan" if self._takes_missing() else True
+            X = validate_data(
+                self, X, dtype=[np.float64, np.float32], reset=reset, ensure_all_finite=finite
+            )
             yield from torch.split(
                 torch.tensor(np.ascontiguousarray(X)), BATCH
             )  # of its own memory
@@ -644,6 +648,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 x = torch.stack([*some])
                 yield x / 255 if x.dtype == torch.uint8 else x
 
+    def _takes_missing(self) -> bool:
+        """NaN in a vector is then a missing value, and no mistake."""
+        return self.embed is None and getattr(self.model, "missing", False) is True
+
     def _prepare(self) -> Callable[[Sequence[Any]], Tensor] | None:
         if self.preprocess is not None:
             return self.preprocess
@@ -659,9 +667,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
                 raise ValueError(
                     f"{name}={net!r}: give an nn.Module, load_pretrained('prototypical')"
                 )
+        missing = torch.tensor(self._takes_missing())
         done, n = [], 0
         for x in self._batches(X, reset):
-            if x.is_floating_point() and not x.isfinite().all():
+            if x.is_floating_point() and not (x.isfinite() | (x.isnan() & missing)).all():
                 bad = n + int((~x.isfinite()).nonzero()[0, 0])
                 raise ValueError(f"example {bad} holds NaN or infinity; mend it or leave it out")
             z = x

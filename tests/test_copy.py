@@ -94,6 +94,13 @@ net = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.ReLU(), torch.nn.Line
 model = InContextTransformer(net, dim=8, ways=3)
 """
     + LOOP,
+    "prior_fitted": """
+import torch
+from prior_fitted import PriorFittedNetwork
+torch.manual_seed(0)
+model = PriorFittedNetwork(columns=2, ways=3, dim=32, layers=2)
+"""
+    + LOOP,
     # Straight lines through the origin: one point says all.
     "meta_lstm": NET
     + """from meta_lstm import MetaLSTM

@@ -6,6 +6,7 @@ from mlbook.model_based.lstm_control import LSTMControl
 from mlbook.model_based.mann import MANN
 from mlbook.model_based.meta_network import MetaNetwork
 from mlbook.model_based.neural_process import NeuralProcess
+from mlbook.model_based.prior_fitted import PriorFittedNetwork
 
 __all__ = [
     "MANN",
@@ -14,4 +15,5 @@ __all__ = [
     "LSTMControl",
     "MetaNetwork",
     "NeuralProcess",
+    "PriorFittedNetwork",
 ]
