@@ -23,6 +23,7 @@ from meta_lstm import meta_lstm, meta_lstm_ablations, meta_lstm_layer
 from model_based_cost import model_based_cost
 from optimization_cost import optimization_cost
 from optimization_omniglot import optimization_omniglot
+from patients import patients
 from pictures import pictures
 from prototypical_sweep import prototypical_sweep
 from recall import recall
@@ -274,6 +275,7 @@ METHODS: dict[str, Callable[[], None]] = {
     "reptile": reptile,
     "siamese": siamese,
     "how_many_tasks": how_many_tasks,
+    "patients": patients,
     "pictures": pictures,
     "sentences": sentences,
     "transfer": transfer,
