@@ -30,6 +30,7 @@ from recall import recall
 from records import percent, record
 from schedules import half_cosine, linear
 from sentences import sentences
+from slopes import slopes
 from torch import nn
 from transfer import transfer
 
@@ -278,6 +279,7 @@ METHODS: dict[str, Callable[[], None]] = {
     "patients": patients,
     "pictures": pictures,
     "sentences": sentences,
+    "slopes": slopes,
     "transfer": transfer,
 }
 

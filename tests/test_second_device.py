@@ -35,8 +35,15 @@ from mlbook.data import sinusoids
 from mlbook.data.bandits import Bandits, BanditTables, bayes_optimal, play, thompson, ucb1
 from mlbook.data.descriptions import Vocabulary, ZeroShotTasks
 from mlbook.data.problems import Classifiers, Quadratics, classifier, quadratic
+from mlbook.data.slopes import Slopes, cost, step
 from mlbook.episodes import Batches, Dataset, Episode
-from mlbook.lstm_meta_learner import LearnedOptimizer, MetaLSTM, RecurrentAgent, RecurrentLearner
+from mlbook.lstm_meta_learner import (
+    LearnedOptimizer,
+    MetaLSTM,
+    RecurrentAgent,
+    RecurrentLearner,
+    RecurrentPolicy,
+)
 from mlbook.metric import (
     MatchingNetwork,
     PrototypicalNetwork,
@@ -343,6 +350,11 @@ CASES = {
     "recurrent_learner": Case(lambda: RecurrentLearner(1, 1, 6), points, points),
     "recurrent_learner_gru": Case(lambda: RecurrentLearner(1, 1, 6, cell=nn.GRU), points, points),
     "recurrent_learner_rnn": Case(lambda: RecurrentLearner(1, 1, 6, cell=nn.RNN), points, points),
+    "recurrent_policy": Case(
+        lambda: RecurrentPolicy(step, cost, steps=5, hidden=6),
+        lambda seed=0: Slopes(tasks=4, seed=seed),
+        None,
+    ),
     "recurrent_agent": Case(agent, lambda seed=0: Bandits(pulls=5, tasks=4, seed=seed), None, draws=True),
     "learned_optimizer": Case(
         lambda: LearnedOptimizer(quadratic, 4, steps=4, unroll=2),
@@ -675,6 +687,9 @@ def test_shipped_weights_answer_as_on_the_cpu(name: str, device: torch.device) -
             elif isinstance(model, RecurrentAgent):
                 tables = BanditTables(*(t.to(where) for t in Bandits(pulls=20, tasks=5)[0]))
                 out = model.rollout(tables, 20)["logits"]
+            elif isinstance(model, RecurrentPolicy):
+                carts = (t.to(where) for t in Slopes(tasks=5)[0])
+                out = model.rollout(*carts, 20)["state"]
             else:
                 out = model.adapt(sx.to(where), sy.to(where))(qx.to(where))  # type: ignore[operator]
         assert out.device == where and out.isfinite().all()

@@ -48,6 +48,7 @@ class RecurrentPolicy(nn.Module):
             raise ValueError(f"memory={memory!r}: choose 'all', 'action' or 'nothing'")
         self.step, self.cost, self.steps, self.memory = step, cost, steps, memory
         self.cell, self.W = nn.LSTMCell(states + 1, hidden), nn.Linear(hidden, 1)
+        self.metrics: dict[str, Tensor] = {}  # what a progress bar may show beside the loss
 
     def act(self, s: Tensor, u: Tensor, h: Any = None) -> tuple[Tensor, Any]:
         """Actions `[T]` and h, from states `[T, states]`, the last actions `[T]` and the last h."""
@@ -70,4 +71,6 @@ class RecurrentPolicy(nn.Module):
 
     def loss(self, z: Tensor, s: Tensor) -> Tensor:
         """J, a scalar, of one episode with each of T bodies."""
-        return self.rollout(z, s)["cost"].mean()
+        c = self.rollout(z, s)["cost"]
+        self.metrics["at the end"] = c[-1].detach().mean()
+        return c.mean()

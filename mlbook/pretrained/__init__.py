@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -119,6 +120,13 @@ def _in_context() -> nn.Module:
     return InContextTransformer(Conv4(), ways=20)
 
 
+def _robot(memory: str = "all") -> nn.Module:
+    from mlbook.data.slopes import cost, step
+    from mlbook.lstm_meta_learner import RecurrentPolicy
+
+    return RecurrentPolicy(step, cost, memory=memory)
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "bandit_agent": _bandit_agent,
     "centroids": _centroids,
@@ -137,6 +145,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "relation": _relation,
     "relation_5_shot": _relation,
     "reptile": _reptile,
+    "robot": _robot,
+    "robot_no_memory": partial(_robot, "nothing"),
     "siamese": _siamese,
 }
 
@@ -154,7 +164,8 @@ def load_pretrained(name: str) -> nn.Module:
             with `steps=10` and `steps=20`. `"centroids"` is `PretrainedCentroids`, trained in the
             ordinary way on the same characters, upright only. `"learned_optimizer"` was trained on
             quadratics of 10 dimensions, `"bandit_agent"` on two-armed bandits of 100 pulls; in
-            `train()` mode it draws its arms.
+            `train()` mode it draws its arms. `"robot"` is the `RecurrentPolicy` of the carts of `mlbook.data.slopes`,
+            `"robot_no_memory"` the same network without a memory.
 
     Raises:
         ValueError: If there are no weights of that name.
