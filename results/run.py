@@ -31,6 +31,7 @@ from records import percent, record
 from schedules import half_cosine, linear
 from sentences import sentences
 from slopes import slopes
+from tables import tables
 from torch import nn
 from transfer import transfer
 
@@ -280,6 +281,7 @@ METHODS: dict[str, Callable[[], None]] = {
     "pictures": pictures,
     "sentences": sentences,
     "slopes": slopes,
+    "tables": tables,
     "transfer": transfer,
 }
 

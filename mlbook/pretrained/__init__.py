@@ -127,6 +127,12 @@ def _robot(memory: str = "all") -> nn.Module:
     return RecurrentPolicy(step, cost, memory=memory)
 
 
+def _prior_fitted() -> nn.Module:
+    from mlbook.model_based import PriorFittedNetwork
+
+    return PriorFittedNetwork()
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "bandit_agent": _bandit_agent,
     "centroids": _centroids,
@@ -141,6 +147,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "meta_lstm": _meta_lstm,
     "meta_lstm_5_shot": _meta_lstm,
     "meta_network": _meta_network,
+    "prior_fitted": _prior_fitted,
     "prototypical": _prototypical,
     "relation": _relation,
     "relation_5_shot": _relation,
@@ -166,6 +173,8 @@ def load_pretrained(name: str) -> nn.Module:
             quadratics of 10 dimensions, `"bandit_agent"` on two-armed bandits of 100 pulls; in
             `train()` mode it draws its arms. `"robot"` is the `RecurrentPolicy` of the carts of `mlbook.data.slopes`,
             `"robot_no_memory"` the same network without a memory.
+            `"prior_fitted"` (up to 5 classes) was trained on
+            `mlbook.data.tables`, tables drawn from a prior, and takes rows of any table.
 
     Raises:
         ValueError: If there are no weights of that name.
