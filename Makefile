@@ -125,12 +125,13 @@ jupyter-check: env-test  ## notebooks in JupyterLab, as their reader sees them, 
 
 # A cheap notebook with no data, an empty cache and no network: it has to fall back to glyphs.
 OFFLINE ?= book/problem/tasks.ipynb
-test-offline: env-test  ## one notebook with no data and no network
+test-offline: env-test  ## one notebook with no data and no network, and those of practice without their networks
 	@cache=$$(mktemp -d); trap 'rm -rf "$$cache"' EXIT; \
 	export MLBOOK_CACHE=$$cache; unset MLBOOK_DATA; \
 	nbval=$$($(PY) tools/offline.py $(PY) tools/data.py --nbval --expect glyphs); \
 	$(ONE_THREAD) $(PY) tools/offline.py $(PY) -m pytest $$nbval --nbval-current-env \
-	  --nbval-cell-timeout=600 --timeout=660 $(OFFLINE)
+	  --nbval-cell-timeout=600 --timeout=660 $(OFFLINE); \
+	$(ONE_THREAD) $(PY) tools/offline.py $(PY) -m pytest tests/without_weights.py
 
 # As in Colab, where there is the package and no checkout: a copy of what pip installs from a wheel, the
 # notebooks in an empty folder. All they show from stored runs has to come with the package.
