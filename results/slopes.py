@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from records import write
 from scipy.linalg import solve_discrete_are
 from torch import Tensor, nn
@@ -303,26 +304,27 @@ def trained_gains(K: Tensor, steps: int = 50, carts: int = 3) -> Tensor:
 
 
 def knows(policy: RecurrentPolicy) -> dict[str, list[float]]:
-    """R² of slope, mass and strength by ridge regression on h at some moments, on carts held out.
+    """R² of slope, mass and strength by ridge regression on h at some moments, on carts held out that do not fall.
 
     Beside it the same regression on what is seen at that moment: the state and the last action.
     """
     found: dict[str, list[float]] = {}
     control = driven_by(policy)
-    (train, test) = (driven(control, *Slopes(1000, seed=n)[0], 250, mujoco=False) for n in (3000, 3001))  # fmt: skip
+    runs = [driven(control, *Slopes(1000, seed=n)[0], 250, mujoco=False) for n in (3000, 3001)]
+    up = [judged(r)["fell"] == 0 for r in runs]
     moments = [0, 2, 4, 7, 12, 24, 49, 99, 149, 199, 249]
     for what, features in (("h", ["h"]), ("seen", ["s", "u"])):
         for j, name in enumerate(("slope", "mass", "strength")):
             scores = []
             for t in moments:
                 X, Y = (
-                    torch.cat([r[k][t].view(1000, -1) for k in features], -1).double()
-                    for r in (train, test)
+                    torch.cat([r[k][t].view(1000, -1) for k in features], -1)[stays].double()
+                    for r, stays in zip(runs, up, strict=True)
                 )
-                y, z = (r["z"][t][:, j].double() for r in (train, test))
+                y, z = (r["z"][t][stays, j].double() for r, stays in zip(runs, up, strict=True))
                 mean, scale = X.mean(0), X.std(0) + 1e-6
-                X, Y = (torch.cat([(M - mean) / scale, torch.ones(1000, 1)], -1) for M in (X, Y))
-                w = torch.linalg.solve(X.T @ X + 1e-1 * torch.eye(X.shape[1]), X.T @ y)
+                X, Y = (F.pad(((M - mean) / scale).clamp(-5, 5), (0, 1), value=1.0) for M in (X, Y))
+                w = torch.linalg.solve(X.T @ X + torch.eye(X.shape[1]), X.T @ y)
                 scores.append(round(1 - float((Y @ w - z).square().mean() / z.var()), 3))
             found[f"{name} from {what}"] = scores
     return found | {"seconds": [round((t + 1) * DT, 2) for t in moments]}

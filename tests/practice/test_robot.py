@@ -1,0 +1,82 @@
+"""The page on a robot on a slope: what is stored is what the shipped weights do, and its first program runs alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from mlbook import load_pretrained
+from mlbook.data.slopes import FALLEN, MuJoCoCart, Slopes, step
+from mlbook.lstm_meta_learner import RecurrentPolicy
+from mlbook.results import stored
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOK = ROOT / "book" / "practice" / "robot.ipynb"
+
+
+@torch.no_grad()
+def ends(name: str, task: Tensor, start: Tensor, mujoco: bool) -> Tensor:
+    """How far each cart is from its mark in the last of six seconds, or 2 m if it fell."""
+    model = load_pretrained(name)
+    assert isinstance(model, RecurrentPolicy)
+    s, u, h = start, torch.zeros(len(start)), None
+    carts = [MuJoCoCart(*x) for x in zip(task, start, strict=True)] if mujoco else []
+    off, fell = [], torch.zeros(len(start), dtype=torch.bool)
+    for _ in range(300):
+        u, h = model.act(s, u, h)
+        if mujoco:
+            s = torch.stack([c.step(a) for c, a in zip(carts, u.tolist(), strict=True)]).float()
+        else:
+            s = step(s, u, task)
+        fell |= (s[:, 2] - task[:, 0]).abs() > FALLEN
+        off.append(s[:, 0].abs())
+    return torch.stack(off[-50:]).mean(0).clamp(max=2).where(~fell, 2.0)
+
+
+def test_the_stored_distances_are_those_of_the_shipped_weights_in_mujoco() -> None:
+    """Ten of the 120 carts, whose seeds' means are stored; the first seed's weights are shipped."""
+    pytest.importorskip("mujoco")
+    task, start = (x[:10] for x in Slopes(120, seed=1001)[0])
+    for name, setting in (("robot", "lstm"), ("robot_no_memory", "no_memory")):
+        (said,) = stored(f"slopes_inside_{setting}")
+        assert said["degrees"][:10] == pytest.approx(task[:, 0].rad2deg().tolist(), abs=1e-3)
+        found = ends(name, task, start, mujoco=True)
+        mean = sum(said["distances"][:10]) / 10
+        assert found.mean().item() == pytest.approx(mean, abs=0.02 + 0.1 * mean)
+
+
+def test_memory_is_worth_more_than_two_thirds_of_the_distance() -> None:
+    """On other carts than the stored ones, in torch; the issue asked for a third, and for falls of 1 % at most."""
+    task, start = Slopes(300, seed=77)[0]
+    ours, without = (ends(name, task, start, mujoco=False) for name in ("robot", "robot_no_memory"))
+    assert 3 * ours.mean() < without.mean()
+    assert (ours == 2).float().mean() <= 0.01
+    for place in ("inside", "steeper"):
+        lstm, plain = (stored(f"slopes_{place}_{n}")[0] for n in ("lstm", "no_memory"))
+        assert 3 * lstm["distance"]["mean"] < plain["distance"]["mean"]
+        assert lstm["fell"]["mean"] <= 0.01
+
+
+def test_the_first_program_runs_alone(tmp_path: Path) -> None:
+    """In an empty folder; what it prints is in the page."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    (cell,) = [c for c in cells if "ten-minutes" in c["metadata"].get("tags", [])]
+    program = "".join(cell["source"])
+    assert 12 <= len([line for line in program.splitlines() if line.strip()]) <= 25
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    stored_text = "".join(cell["outputs"][0]["text"])
+    mine, theirs = ([float(v) for v in re.findall(r"[\d.]+(?= ±)", t)] for t in (run.stdout, stored_text))  # fmt: skip
+    assert len(mine) == 2 and mine == pytest.approx(theirs, abs=0.05)
+    assert 2 * mine[0] < mine[1]
