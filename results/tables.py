@@ -1,8 +1,8 @@
-"""A classifier that never saw the data: its training, and 24 real tables beside seven rivals.
+"""A classifier that never saw the data: its training, and real tables beside seven rivals.
 
     python results/run.py tables          # or: make results METHOD=tables
 
-The tables, all in `mlbook.data.tables.REAL`, were named before anything was run on them; of four (iris, wine, breast
+The 24 tables, all in `mlbook.data.tables.REAL`, were named before anything was run on them; of four (iris, wine, breast
 cancer, crabs) results were looked at while the network was built. Three stages, each resumed where it stopped: the
 rivals (about 25 minutes on one core), the network (about 40), the network on the tables (a minute).
 """
@@ -35,7 +35,7 @@ WEIGHTS = FOLDER.parent / "pretrained" / "prior_fitted.safetensors"
 STEPS, TASKS, RATE = 4800, 16, 3e-3
 TURN = 2500  # until then the rate falls as if there were 9,000 steps, from then on to 0 at the last
 PROTOCOL = (
-    "24 tables of mlbook.data.tables.REAL, numbers as they are, words as columns of 0 and 1; 20 splits each, seeds "
+    "tables of mlbook.data.tables.REAL, numbers as they are, words as columns of 0 and 1; 20 splits each, seeds "
     "0..19: one row of each class and then rows at random, the same for all; up to 300 of the other rows are asked, "
     "and a table is left out where fewer than 25 remain. Rivals standardise, put the median for what is missing, and "
     "are tuned by accuracy in 3 folds of the labelled rows, ties to the first: logistic regression C in 1, 0.1, 10, "
