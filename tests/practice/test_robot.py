@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -63,6 +65,31 @@ def test_memory_is_worth_more_than_two_thirds_of_the_distance() -> None:
         lstm, plain = (stored(f"slopes_{place}_{n}")[0] for n in ("lstm", "no_memory"))
         assert 3 * lstm["distance"]["mean"] < plain["distance"]["mean"]
         assert lstm["fell"]["mean"] <= 0.01
+
+
+def test_policies_trained_side_by_side_are_those_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The stack of `results/slopes.py` acts as each policy alone, and gives its weights back."""
+    monkeypatch.syspath_prepend(str(ROOT / "results"))
+    slopes = importlib.import_module("slopes")
+    policies = [slopes.policy(kind, seed) for kind in slopes.KINDS for seed in (0, 1)]
+    n = len(policies)
+    stack = slopes.Stack(policies)
+    generator = torch.Generator().manual_seed(0)
+    z, u, h = torch.rand(n, 3, 3, generator=generator), torch.zeros(n, 3), None
+    alone: list[tuple[Tensor, Any]] = [(torch.zeros(3), None)] * n
+    for _ in range(4):
+        s = 0.3 * torch.randn(n, 3, 4, generator=generator)
+        u, h = stack.act(torch.cat([s, z], -1), u, h)
+        for k, p in enumerate(policies):
+            x = torch.cat([s[k], z[k]], -1) if p.cell.input_size > 5 else s[k]
+            alone[k] = p.act(x, *alone[k])
+            torch.testing.assert_close(u[k], alone[k][0])
+    before = [{k: v.clone() for k, v in p.state_dict().items()} for p in policies]
+    for was, p in zip(before, stack.apart(), strict=True):
+        torch.testing.assert_close(p.cell.weight_ih, was["cell.weight_ih"])
+        torch.testing.assert_close(p.cell.bias_ih, was["cell.bias_ih"] + was["cell.bias_hh"])
 
 
 def test_the_first_program_runs_alone(tmp_path: Path) -> None:
