@@ -1,8 +1,12 @@
-"""What was measured on patients, and the rivals of the network against known answers."""
+"""The page on patients: its first program, alone; what was measured for it; and its rivals against known answers."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +21,7 @@ from mlbook.episodes import generator_of
 from mlbook.results import stored
 
 ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOK = ROOT / "book" / "practice" / "patients.ipynb"
 ATTENTION = "neural process, attention"
 
 
@@ -103,3 +108,21 @@ def test_what_was_measured_comes_to_the_optimum(n: int) -> None:
         assert error - mean([others[name]], setting, "rmse") < 0.1
     assert error < mean([others["population's mean"]], setting, "rmse") - 0.1
     assert 0.85 <= mean(runs, setting, "covered") <= 0.95
+
+
+def test_the_first_program_runs_alone(tmp_path: Path) -> None:
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    (cell,) = [c for c in cells if "ten-minutes" in c["metadata"].get("tags", [])]
+    program = "".join(cell["source"])
+    lines = [line for line in program.splitlines() if line.strip()]
+    assert 12 <= len(lines) <= 25
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MLBOOK")}
+    env |= {"PYTHONPATH": str(ROOT), "MLBOOK_CACHE": str(tmp_path / "cache")}
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    stored_text = "".join(cell["outputs"][0]["text"])
+    mine, theirs = ([float(v) for v in re.findall(r"[\d.]+(?= ±)", t)] for t in (run.stdout, stored_text))  # fmt: skip
+    assert len(mine) == 3 and mine == pytest.approx(theirs, abs=0.05)
+    assert mine[2] < mine[1] < mine[0] < 1.4
