@@ -17,7 +17,7 @@ from mlbook.data.table import ENDINGS
 
 if TYPE_CHECKING:
     from mlbook.classifier import FewShotClassifier
-    from mlbook.episodes import Dataset
+    from mlbook.episodes import Dataset, Episode, Episodes
     from mlbook.evaluate import Result
 
 PICTURES, SENTENCES = "efficientnet_lite0", "minilm"
@@ -151,6 +151,10 @@ def _takes(clf: FewShotClassifier) -> str:
 
 def _held_out(given: str, clf: FewShotClassifier, kind: str) -> tuple[Dataset, list[str]]:
     """Classes to calibrate on, and the names of those that are left out, since they are the user's as well."""
+    from mlbook.backbones import VERSION
+    from mlbook.classifier import FewShotClassifier
+    from mlbook.data.files import cache_folder, cached
+
     sets = SETS["characters" if clf.embed is None else kind]
     if Path(given).exists():
         X, y, of = _examples(Path(given))
@@ -165,7 +169,14 @@ def _held_out(given: str, clf: FewShotClassifier, kind: str) -> tuple[Dataset, l
         if clf.augment is not None:
             at = [(c, i) for c, n in enumerate(data.per_class) for i in range(n)]
             X, y = [data.images[c, i] for c, i in at], [data.classes[c] for c, _ in at]
-            data = clf.dataset(X, y, given)
+            key = f"{data.fingerprint}-{clf.embed.digest}"  # type: ignore[union-attr]
+            path = cache_folder() / f"looked-at-{clf.augment}-v{VERSION}-{key}.safetensors"
+            found, _ = cached(
+                path,
+                f"{given} in six looks",
+                lambda: ({"x": clf._embedded(X, reset=True).cpu()}, {}),
+            )
+            data = FewShotClassifier(distance=clf.distance).dataset(found["x"], y, given)
         elif clf.embed is not None:
             from mlbook.backbones import embed_dataset
 
@@ -305,6 +316,7 @@ def _in_episodes(
     network: str,
 ) -> tuple[dict[str, Any], str]:
     from mlbook.evaluate import evaluate
+    from mlbook.progress import progress_bar
 
     shots = 1 if asked.shots is None else asked.shots
     counts = Counter(labels)
@@ -325,7 +337,8 @@ def _in_episodes(
     for name, one, examples in ((network, clf, X), (baseline, plain, given)):
         data = one.dataset(examples, labels, printable(asked.examples))
         tasks = data.episodes(ways, shots, queries)
-        results[name] = evaluate(one._method(), tasks, n)
+        with progress_bar(total=n, desc=name, unit=" tasks", disable=n < 300) as bar:
+            results[name] = evaluate(one._method(), _Counted(tasks, bar), n)
     ahead = results[network] - results[baseline]
     shares = {name: _interval(r) for name, r in results.items()}
     shares["guessing"] = dict.fromkeys(("accuracy", "low", "high"), 1 / ways)
@@ -337,6 +350,20 @@ def _in_episodes(
     facts = {"classes": counts, "left_out": few, "episodes": n, "ways": ways, "shots": shots}
     facts |= {"queries": queries, "methods": shares, "ahead": _interval(ahead, "mean")}
     return facts, "\n".join(lines)
+
+
+class _Counted:
+    """Tasks that move a bar when they are asked for; on the device that they are wanted on."""
+
+    def __init__(self, tasks: Episodes, bar: Any) -> None:
+        self.tasks, self.bar = tasks, bar
+
+    def to(self, device: Any) -> _Counted:
+        return _Counted(self.tasks.to(device), self.bar)
+
+    def __getitem__(self, k: int) -> Episode:
+        self.bar.update(k + 1 - self.bar.n)
+        return self.tasks[k]
 
 
 def _interval(r: Result, mean: str = "accuracy") -> dict[str, float]:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import mlbook
 from mlbook import evaluate, load, load_pretrained
 from mlbook.__main__ import main, wilson
-from mlbook.backbones import backbone
+from mlbook.backbones import Backbone, backbone
 from mlbook.classifier import FewShotClassifier
 from mlbook.data.table import sentences_of
 
@@ -276,6 +277,34 @@ def test_photographs_are_looked_at_several_times_where_that_is_asked_for(
     assert np.allclose(loaded.predict_proba(strangers[:1]), clf.predict_proba(strangers[:1]))
     with pytest.raises(SystemExit, match="--augment is for photographs"):
         main(["evaluate", "letters", *PROTO, "--augment"])
+
+
+def test_six_looks_at_a_named_set_are_kept(
+    letters: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    emoji, seen = load("emoji").subset(range(0, 60, 10)), []
+    monkeypatch.setenv("MLBOOK_CACHE", str(letters.parent.resolve() / "cache"))
+    monkeypatch.setattr(mlbook, "load", lambda name, size=None: emoji)
+    forward = Backbone.forward
+    monkeypatch.setattr(Backbone, "forward", lambda net, x: seen.append(len(x)) or forward(net, x))
+    said, asked = [], []
+    for _ in range(2):
+        main(["fit", "letters", "--augment", "--calibrate", "emoji", "--json"])
+        said.append(json.loads(capsys.readouterr().out))
+        asked.append(sum(seen))
+        seen.clear()
+    assert said[0] == said[1]
+    assert asked[0] - asked[1] == 6 * 6 * 4, "six looks at four pictures of six concepts, once"
+
+
+def test_many_tasks_show_how_far_they_are(
+    letters: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    main(["evaluate", "letters", *PROTO, "--ways", "2", "--episodes", "300", "--json"])
+    shown = capsys.readouterr()
+    assert "300/300" in shown.err and "tasks" in shown.err
+    assert json.loads(shown.out)["episodes"] == 300
 
 
 def test_the_interval_of_a_share() -> None:
