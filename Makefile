@@ -163,6 +163,7 @@ benchmarks: env-test  ## speed and size, side by side with peers; those that are
 	@$(PY) benchmarks/metric.py
 	@$(PY) benchmarks/maml.py
 	@$(PY) benchmarks/mann.py
+	@$(PY) benchmarks/processes.py
 	@$(PY) benchmarks/imports.py
 	@$(PY) benchmarks/data.py
 	@$(PY) benchmarks/folder.py

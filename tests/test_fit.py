@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -792,49 +794,93 @@ def test_two_processes_equal_one(tmp_path: Path, slices: int) -> None:
     assert numbers[2] == pytest.approx(numbers[0], rel=1e-9, abs=1e-12)
 
 
+EXAMPLE = Path(__file__).parent.parent / "examples" / "distributed.py"
 LAUNCHERS = {
-    "python": [sys.executable],
-    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"],
-    "fabric run": [str(Path(sys.executable).with_name("fabric")), "run", "--accelerator", "cpu", "--devices", "2"],
+    "python": [sys.executable, EXAMPLE, "--processes", "2"],
+    "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", EXAMPLE],
+    "fabric run": [Path(sys.executable).with_name("fabric"), "run", "--accelerator", "cpu", "--devices", "2", EXAMPLE],
+    "srun": [sys.executable, EXAMPLE],
 }  # fmt: skip
+SLURM = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "mlbook", "SLURM_STEP_ID": "0", "SLURM_NNODES": "1",
+         "SLURM_NTASKS": "2", "SLURM_NODEID": "0", "SLURM_NODELIST": "127.0.0.1",
+         "SLURM_NTASKS_PER_NODE": "2"}  # fmt: skip
+
+
+def start(launcher: str, place: Path, *more: str) -> list[subprocess.CompletedProcess[str]]:
+    """The example in two processes, five steps of it, as `launcher` starts them; srun starts each by itself."""
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLE.parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [*map(str, LAUNCHERS[launcher]), "--steps", "5", "--accelerator", "cpu", *more]
+    own = [{**SLURM, "SLURM_PROCID": r, "SLURM_LOCALID": r} for r in "01"]
+    running = [
+        subprocess.Popen(command, env=environment | variables, cwd=place, text=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for variables in (own if launcher == "srun" else [{}])
+    ]  # fmt: skip
+    said = [process.communicate(timeout=280) for process in running]
+    return [
+        subprocess.CompletedProcess(command, process.returncode, *texts)
+        for process, texts in zip(running, said, strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def by_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the example leaves when it starts its processes itself."""
+    pytest.importorskip("lightning_fabric")
+    place = tmp_path_factory.mktemp("python")
+    (done,) = start("python", place)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 processes: ") == 1
+    return place / "runs"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_the_pages_program_gives_the_same_in_two_processes_however_it_is_launched(
-    tmp_path: Path, launcher: str
+@pytest.mark.parametrize("launcher", [name for name in LAUNCHERS if name != "python"])
+def test_the_example_gives_the_same_to_the_bit_whoever_starts_its_processes(
+    by_python: Path, tmp_path: Path, launcher: str
 ) -> None:
-    pytest.importorskip("lightning_fabric")
-    root = Path(__file__).parent.parent
-    page = (root / "book" / "api" / "training.md").read_text(encoding="utf-8")
-    page = page.partition("Training in several")[2]
-    program = page.partition("```python\n")[2].partition("```")[0].replace("steps=100", "steps=5")
-    commands = page.partition("```bash\n")[2].partition("```")[0]
-    assert f"{launcher} " in commands and commands.count("train.py") == len(LAUNCHERS)
-    (tmp_path / "train.py").write_text(program)
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    done = start(launcher, tmp_path)
+    assert not any(d.returncode for d in done), done[0].stderr
+    assert sum(d.stdout.count("2 processes: ") for d in done) == 1
+    names = ["seed0.json", "seed0.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == names
+    one, other = (read_tensors(p / "seed0.safetensors")[0] for p in (by_python, tmp_path / "runs"))
+    assert one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+    one, other = (
+        json.loads((p / "seed0.json").read_text()) for p in (by_python, tmp_path / "runs")
+    )
+    assert {**one, "seconds": 0} == {**other, "seconds": 0}
 
-    def run() -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*LAUNCHERS[launcher], "train.py"], env=environment, cwd=tmp_path,
-                              capture_output=True, text=True, timeout=280)  # fmt: skip
 
-    done = run()
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("2 processes, loss") == 1
-    checkpoint = tmp_path / "runs" / "sine.safetensors"
+@pytest.mark.slow
+def test_the_example_in_two_processes_is_that_in_one_up_to_rounding(
+    by_python: Path, tmp_path: Path
+) -> None:
     torch.manual_seed(0)
     alone = MAML(MLP(1, 40, 40, 1), inner_lr=0.01, loss=F.mse_loss)
-    fit(alone, sinusoids(tasks=4), 5, device="cpu", progress=False)
+    fit(alone, sinusoids(tasks=24), 5, device="cpu", progress=False)
+    shared = read_tensors(by_python / "seed0.safetensors")[0]
     for name, value in alone.state_dict().items():
-        assert torch.allclose(read_tensors(checkpoint)[0][f"model.{name}"], value, atol=1e-6), name
-    assert [p.name for p in checkpoint.parent.iterdir()] == [checkpoint.name]
+        assert torch.allclose(shared[f"model.{name}"], value, atol=1e-6), name
 
-    if launcher != "python":
-        return
     # a refusal is the first process's, and every process's
-    (tmp_path / "train.py").write_text(
-        program.replace("sinusoids(tasks=4)", "sinusoids(5, tasks=4)")
+    (tmp_path / "runs").mkdir()
+    shutil.copy(by_python / "seed0.safetensors", tmp_path / "runs")
+    other = tmp_path / "other.py"
+    other.write_text(EXAMPLE.read_text("utf-8").replace("tasks=24", "tasks=12"), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLE.parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(other), "--processes", "2", "--accelerator", "cpu", "--steps", "5"]  # fmt: skip
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=280
     )
-    done = run()
     assert done.returncode != 0
     assert "belongs to a run with tasks=" in done.stderr
+
+
+def test_the_page_on_scaling_shows_every_launcher_that_is_tested() -> None:
+    program = EXAMPLE.read_text("utf-8")
+    job = EXAMPLE.with_suffix(".sbatch").read_text("utf-8")
+    for launcher in LAUNCHERS:
+        assert f"{launcher} " in program + job
+    page = (EXAMPLE.parents[1] / "book" / "practice" / "scaling.md").read_text("utf-8")
+    assert page.count("{literalinclude} ../../examples/distributed.") == 2

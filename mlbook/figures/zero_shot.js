@@ -17,7 +17,8 @@ const SHOWN = 10, CSS = `
 .mlbook-figure.zs .f-choice button { min-width: 2.2rem; padding: 0.2rem 0.5rem; font-size: 0.92em; font-weight: 500; }
 .zs-best { display: grid; grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); gap: 8px; padding: 0;
   margin: 0.6rem 0 0; --tile: 56px; }
-.zs-best li { list-style: none; margin: 0; padding: 5px; border: 2px solid var(--blue); border-radius: 7px; font-size: 11.5px; line-height: 1.3; }
+.zs-best li { list-style: none; margin: 0; padding: 5px; border: 2px solid var(--blue); border-radius: 7px; font-size: 11.5px;
+  line-height: 1.3; }
 .zs-best li.zs-new { border-color: var(--orange); }
 .zs-best li.zs-hit { background: color-mix(in srgb, var(--green) 20%, transparent); }
 .zs-best .f-ink { margin: 0 auto 3px; } .zs-best .f-track { height: 5px; margin: 3px 0; }
