@@ -30,6 +30,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+from tools.folding import only_imports, only_shows
+
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 TIMEOUT = 600  # seconds a cell, as in `make test`
@@ -160,6 +162,8 @@ def inside(cell: Any) -> str:
         return "Set-up, in Colab only"
     if "hide-cell" in tags:
         return "Solution"
+    if only_imports(cell.source):
+        return "Imports"
     shown = [(kind, text) for o in cell.outputs for kind, text in o.get("data", {}).items()]
     if any("<script" in text for kind, text in shown if kind == "text/html"):
         return "How the figure is made"
@@ -173,9 +177,14 @@ def inside(cell: Any) -> str:
 
 
 def fold(notebook: Any, cell: Any) -> None:
-    """Fold a cell that only checks, on the site and in JupyterLab, and say of every folded one what it holds."""
+    """Fold a cell that only checks, shows or imports, on the site and in JupyterLab, and say of each what it holds."""
     tags = cell.metadata.get("tags", [])
-    if only_checks(cell.source, elsewhere(notebook, cell)) and "hide-cell" not in tags:
+    aside = (
+        only_checks(cell.source, elsewhere(notebook, cell))
+        or only_imports(cell.source)
+        or only_shows(notebook.cells, notebook.cells.index(cell))
+    )
+    if aside and "hide-cell" not in tags:
         cell.metadata["tags"] = tags = [*[tag for tag in tags if tag != "hide-input"], "hide-input"]
         cell.metadata.setdefault("jupyter", {})["source_hidden"] = True
     if {"hide-input", "hide-cell"} & {*tags}:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from tools.folding import only_imports, only_shows
 from tools.notebooks import (
     CHECKS,
     METADATA,
@@ -175,6 +176,50 @@ def test_what_only_checks_is_folded(path: Path) -> None:
             assert "hide-input" in tags(cell), "run: python tools/notebooks.py --tidy"
             assert cell.metadata["mystnb"]["code_prompt_show"] == CHECKS
             assert cell.metadata["jupyter"]["source_hidden"]
+
+
+@each
+def test_what_only_shows_or_imports_is_folded(path: Path) -> None:
+    """Code that draws what is there already: the reader came for the picture."""
+    cells = read(path).cells
+    for i, cell in enumerate(cells):
+        if cell.cell_type != "code" or "hide-cell" in tags(cell):
+            continue
+        if only_imports(cell.source) or only_shows(cells, i):
+            assert "hide-input" in tags(cell), "run: python tools/notebooks.py --tidy"
+            assert cell.metadata["jupyter"]["source_hidden"]
+
+
+DRAWS = "figure, ax = plt.subplots()\nax.plot(y)\nax.set(title='y')\nplt.show()"
+
+
+@pytest.mark.parametrize(
+    ("source", "later", "shows"),
+    [
+        (DRAWS, "", True),
+        (DRAWS, "figure.savefig('y.png')", False),  # which needs what it names
+        (DRAWS, "figure = 1\nprint(figure)", True),
+        (DRAWS, "for ax in axes:\n    ax.plot(x)", True),
+        (DRAWS + "\nfit(model, tasks, 10)", "", False),
+        (DRAWS + "\nmodel.loss(x)", "", False),
+        ("def smooth(y):\n    return y\n" + DRAWS, "", False),
+        (
+            "a = f(y)\nb = g(a)\nc = h(b)\nd = k(c)\ny = d\n" + DRAWS,
+            "",
+            False,
+        ),  # mostly something else
+        ("plt.plot(y)", "", False),  # shorter than the words on a fold
+        ("%matplotlib inline\n" + DRAWS, "", False),
+    ],
+)
+def test_a_cell_that_only_shows_is_known_from_one_that_does_more(
+    source: str, later: str, shows: bool
+) -> None:
+    picture = nbformat.v4.new_output("display_data", data={"image/png": ""})
+    cells = [nbformat.v4.new_code_cell(s) for s in (source, later)]
+    assert not only_shows(cells, 0), "nothing stands under it"
+    cells[0].outputs = [picture]
+    assert only_shows(cells, 0) is shows
 
 
 @each

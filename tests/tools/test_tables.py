@@ -16,6 +16,8 @@ from tools import tables
         ("+3.5, +6.6, +5.9 (± 0.8)", "+3.5, +6.6, +5.9 (±_0.8)"),
         ("98.4 ± 0.3 % over 600 tasks", "98.4_±_0.3_% over 600 tasks"),
         ("−0.2 ± 0.1 points, 12 ms", "−0.2_±_0.1_points, 12_ms"),
+        ("-0.03 (-0.14 to +0.07)", "-0.03 (-0.14_to_+0.07)"),
+        ("1.51 (1.13 to 1.96), from 2 to 5 shots", "1.51 (1.13_to_1.96), from 2 to 5 shots"),
         ("5 ways, 1 shot", "5 ways, 1 shot"),
         ("3 sentences, 2 points of view", "3 sentences, 2_points of view"),
         ("± is not a figure", "± is not a figure"),
