@@ -36,6 +36,7 @@ from mlbook.data.bandits import Bandits, BanditTables, bayes_optimal, play, thom
 from mlbook.data.descriptions import Vocabulary, ZeroShotTasks
 from mlbook.data.problems import Classifiers, Quadratics, classifier, quadratic
 from mlbook.data.slopes import Slopes, cost, step
+from mlbook.data.tables import tables
 from mlbook.episodes import Batches, Dataset, Episode
 from mlbook.lstm_meta_learner import (
     LearnedOptimizer,
@@ -59,6 +60,7 @@ from mlbook.model_based import (
     LSTMControl,
     MetaNetwork,
     NeuralProcess,
+    PriorFittedNetwork,
 )
 from mlbook.nets import MLP, Conv4
 from mlbook.optimization import ANIL, MAML, MetaSGD, Reptile
@@ -279,6 +281,12 @@ def points(seed: int = 0) -> Any:
     return sinusoids(shots=4, queries=3, tasks=2, seed=seed)
 
 
+def rows(seed: int = 0) -> Any:
+    return tables(
+        rows=(12, 12), queries=4, columns=(3, 3), classes=(2, 2), tasks=2, missing=False, seed=seed
+    )
+
+
 def batches(seed: int = 0) -> Any:
     return Batches(drawings(), 12, seed=seed)
 
@@ -334,6 +342,10 @@ CASES = {
     ),
     "neural_process": Case(lambda: NeuralProcess(dim=16), points, points),
     "attentive_neural_process": Case(lambda: NeuralProcess(dim=16, attention=True), points, points),
+    "prior_fitted": Case(
+        lambda: PriorFittedNetwork(dim=16, layers=1), rows, rows,
+        allowed=2, because="the number of classes decides a shape, and `eigh` looks whether it has converged",
+    ),
     "maml": Case(lambda: MAML(adaptable(), steps=2)),
     "maml_first_order": Case(lambda: MAML(adaptable(), steps=2, first_order=True)),
     "maml_regression": Case(lambda: MAML(MLP(1, 8, 1), 0.01, 2, loss=mse), points, points),
@@ -690,6 +702,9 @@ def test_shipped_weights_answer_as_on_the_cpu(name: str, device: torch.device) -
             elif isinstance(model, RecurrentPolicy):
                 carts = (t.to(where) for t in Slopes(tasks=5)[0])
                 out = model.rollout(*carts, 20)["state"]
+            elif isinstance(model, PriorFittedNetwork):
+                x, y, asked, _ = rows()[0]
+                out = model.adapt(x.to(where), y.to(where))(asked.to(where))
             else:
                 out = model.adapt(sx.to(where), sy.to(where))(qx.to(where))  # type: ignore[operator]
         assert out.device == where and out.isfinite().all()

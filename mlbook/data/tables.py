@@ -37,7 +37,7 @@ def draw(
 
     Args:
         generator: Where the randomness comes from.
-        tables: T.
+        tables: T; four in ten are networks, two of each other kind, and of fewer than ten by chance.
         rows: R, `classes` or more.
         columns: D, 1 or more.
         classes: N, 2 or more; each has a row among the first N, which are in random order.
@@ -143,10 +143,15 @@ def draw(
 
     sizes = [T * 4 // 10, T * 2 // 10, T * 2 // 10]
     sizes.append(T - sum(sizes))
+    if T < 10:  # too few to share out: each is of a kind by chance
+        odds = torch.tensor([0.4, 0.2, 0.2, 0.2])
+        kinds = torch.multinomial(odds, T, replacement=True, generator=generator)
+        sizes = kinds.bincount(minlength=4).tolist()
     parts = []
     for make, t in zip((network, mixture, linear, tree), sizes, strict=True):
-        x, y = make(t)
-        parts.append((x, cut(y) if y.is_floating_point() else y))
+        if t:
+            x, y = make(t)
+            parts.append((x, cut(y) if y.is_floating_point() else y))
     x, y = (torch.cat(part) for part in zip(*parts, strict=True))
     kind = torch.repeat_interleave(torch.arange(4), torch.tensor(sizes))
 

@@ -83,9 +83,11 @@ class PriorFittedNetwork(nn.Module):
         if support_x.dim() != 3 or support_x.shape[:2] != support_y.shape or not support_x.numel():
             got = f"support_x {[*support_x.shape]}, support_y {[*support_y.shape]}"
             raise ValueError(f"{got}, not [T, S, D] and [T, S]; a single table is x[None], y[None]")
-        y, n = support_y.long(), int(support_y.max()) + 1
-        if n > self.ways or y.min() < 0:
-            wrong = min(int(y.min()), 0) or n - 1
+        y = support_y.long()
+        low, high = torch.stack([y.min(), y.max()]).tolist()  # the one number that a GPU waits for
+        n = high + 1
+        if n > self.ways or low < 0:
+            wrong = min(low, 0) or high
             raise ValueError(f"label {wrong}: labels are 0..{self.ways - 1}; build with ways={n}")
         g, number = view(support_x, y, n, self.columns, self.ways)
         gone = ~F.one_hot(y, n).any(1)[:, None]  # [T, 1, N]
@@ -139,8 +141,10 @@ def view(x: Tensor, y: Tensor, n: int, columns: int, ways: int) -> tuple[Rows, T
     axes = axes * (1 - 2 * ((z @ axes * step).sum(1, keepdim=True) < 0).to(z))
     rest = z - Y @ means  # within classes, of which few rows say little: hence two ridges
     ridge = 0.1 + varies.sum(2, keepdim=True) / S
-    ridge = torch.stack([ridge, 0.1 * ridge]) * torch.eye(z.shape[2]).to(z)
-    w = torch.linalg.solve(rest.mT @ rest / S + ridge, means.mT)  # [2, T, D, n]
+    ridge = torch.stack([ridge, 0.1 * ridge]) * torch.eye(
+        z.shape[2], dtype=z.dtype, device=z.device
+    )
+    w = torch.linalg.solve_ex(rest.mT @ rest / S + ridge, means.mT)[0]  # [2, T, D, n]
     b = (means.mT * w).sum(2, keepdim=True) / 2
     told = there.sum(2, keepdim=True) / 5, varies.sum(2, keepdim=True) / columns
     size = torch.cat([torch.full_like(spread[..., :1], S).log() / 5, *told], -1)

@@ -38,6 +38,16 @@ def test_sizes_stay_in_range_and_reach_its_ends() -> None:
     assert not any(t.isnan().any() for t in tables((10, 20), 5, missing=False)[0])
 
 
+def test_one_table_at_a_time_is_of_every_kind_as_often_as_many_at_once() -> None:
+    generator = torch.Generator().manual_seed(0)
+    kinds = torch.cat([draw(generator, 1, 10, 2, 2).kind for _ in range(300)])
+    share = kinds.bincount(minlength=4) / 300
+    assert torch.allclose(
+        share, torch.tensor([0.4, 0.2, 0.2, 0.2]), atol=0.09
+    )  # over three deviations
+    assert draw(generator, 10, 10, 2, 2).kind.bincount().tolist() == [4, 2, 2, 2]
+
+
 def test_each_kind_of_table_can_be_learned() -> None:
     """From 120 rows the nearest class mean or a neighbour knows more of 80 others than the largest class does."""
     generator = torch.Generator().manual_seed(0)

@@ -56,7 +56,7 @@ def test_the_stored_distances_are_those_of_the_shipped_weights_in_mujoco() -> No
 
 
 def test_memory_is_worth_more_than_two_thirds_of_the_distance() -> None:
-    """On other carts than the stored ones, in torch; the issue asked for a third, and for falls of 1 % at most."""
+    """On other carts than the stored ones, in torch: at most a third is left, and at most 1 % fall."""
     task, start = Slopes(300, seed=77)[0]
     ours, without = (ends(name, task, start, mujoco=False) for name in ("robot", "robot_no_memory"))
     assert 3 * ours.mean() < without.mean()
