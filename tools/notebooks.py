@@ -30,9 +30,11 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from tools.folding import only_imports, only_shows
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # a script sees its folder only
+
+from tools.folding import only_imports, only_shows  # noqa: E402
+
 BOOK = ROOT / "book"
 TIMEOUT = 600  # seconds a cell, as in `make test`
 WIDGET = "application/vnd.jupyter.widget-view+json"

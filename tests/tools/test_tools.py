@@ -21,6 +21,23 @@ def stream(name: str, text: str) -> nbformat.NotebookNode:
     return nbformat.v4.new_output("stream", name=name, text=text)
 
 
+SCRIPTS = [
+    p
+    for p in sorted(Path(notebooks.__file__).parent.glob("*.py"))
+    if "argparse" in p.read_text("utf-8")
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.name)
+def test_a_script_is_started_from_anywhere(script: Path, tmp_path: Path) -> None:
+    """`python tools/X.py` finds the folder of X on its path, and neither the root of the project nor a test's path."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    command = [sys.executable, str(script), "--help"]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "usage" in run.stdout
+
+
 def test_a_progress_bar_keeps_its_last_state() -> None:
     assert notebooks.last_states("\r  0%\r 50%\r100%\nnext\n") == "100%\nnext\n"
     assert notebooks.last_states("\r  0%\r100%\r") == "100%"
