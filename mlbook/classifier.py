@@ -670,8 +670,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         missing = torch.tensor(self._takes_missing())
         done, n = [], 0
         for x in self._batches(X, reset):
-            if x.is_floating_point() and not (x.isfinite() | (x.isnan() & missing)).all():
-                bad = n + int((~x.isfinite()).nonzero()[0, 0])
+            wrong = ~(x.isfinite() | (x.isnan() & missing))
+            if wrong.any():
+                bad = n + int(wrong.nonzero()[0, 0])
                 raise ValueError(f"example {bad} holds NaN or infinity; mend it or leave it out")
             z = x
             if self.embed is not None:

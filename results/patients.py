@@ -100,7 +100,7 @@ def process(seed: int, attention: bool = True, tasks: Any = None, steps: int = S
 
 def normal(mean: Tensor, sd: Tensor) -> dict[str, Tensor]:
     z = 1.6449
-    return {"mean": mean, "low": mean - z * sd, "high": mean + z * sd, "mean_": mean, "sd_": sd}
+    return {"mean": mean, "low": mean - z * sd, "high": mean + z * sd, "sd": sd}
 
 
 def by_process(model: NeuralProcess) -> Answer:
@@ -120,20 +120,25 @@ def mixture(c: Tensor, weight: Tensor, generator: torch.Generator) -> dict[str, 
     return {"mean": weight @ c, "low": low, "high": high, "c": c, "weight": weight}
 
 
-def by_bayes(parameters: Tensor, keep: list[float] | None = None) -> Answer:
-    """The posterior by importance sampling: draws from the prior `[N, 3]`, weighted by their likelihood."""
+def weighted(at: Callable[[Tensor], Tensor], keep: list[float] | None = None) -> Answer:
+    """Simulated people, whose concentrations are `at(hours)`, `[N, S]`, weighted by the likelihood of the samples."""
 
     def answer(hours: Tensor, measured: Tensor, asked: Tensor) -> dict[str, Tensor]:
-        c = P.concentration(hours, parameters)
+        c = at(hours)
         sd = P.deviation(c)
         log = -(0.5 * ((measured - c) / sd).square() + sd.log()).sum(1)
         weight = (log - log.max()).exp()
         weight /= weight.sum()
         if keep is not None:
             keep.append(float(1 / weight.square().sum()))
-        return mixture(P.concentration(asked, parameters), weight, generator_of(0, 9))
+        return mixture(at(asked), weight, generator_of(0, 9))
 
     return answer
+
+
+def by_bayes(parameters: Tensor, keep: list[float] | None = None) -> Answer:
+    """The posterior by importance sampling: draws from the prior `[N, 3]`."""
+    return weighted(lambda hours: P.concentration(hours, parameters), keep)
 
 
 LOG = np.log([m for m, _ in P.PRIOR.values()])
@@ -275,8 +280,15 @@ def log_density(found: dict[str, Tensor], y: Tensor) -> Tensor:
         sd = P.deviation(found["c"])
         each = -0.5 * ((y - found["c"]) / sd).square() - sd.log() - 0.5 * math.log(2 * math.pi)
         return torch.logsumexp(each + found["weight"][:, None].log(), 0)
-    z = (y - found["mean_"]) / found["sd_"]
-    return -0.5 * z.square() - found["sd_"].log() - 0.5 * math.log(2 * math.pi)
+    z = (y - found["mean"]) / found["sd"]
+    return -0.5 * z.square() - found["sd"].log() - 0.5 * math.log(2 * math.pi)
+
+
+def judged(a: dict[str, Tensor], y: Tensor, scale: float = 1.0) -> list[float]:
+    """Error in mg/L, log-likelihood a sample, share in the interval. y `[Q]` is divided by `scale`, as the dose."""
+    error = float(((a["mean"] - y) * scale).square().mean().sqrt())
+    inside = float(((y >= a["low"]) & (y <= a["high"])).float().mean())
+    return [error, float(log_density(a, y).mean()) - math.log(scale), inside]
 
 
 def measure(make: Callable[[int], Answer], people: list[P.Person]) -> dict[str, Any]:
@@ -294,10 +306,7 @@ def measure(make: Callable[[int], Answer], people: list[P.Person]) -> dict[str, 
                 start = time.perf_counter()
                 a = answer(person.hours[of], person.measured[of] / scale, person.hours[rest])
                 spent.append(1000 * (time.perf_counter() - start))
-                y = person.measured[rest] / scale
-                error = float(((a["mean"] - y) * scale).square().mean().sqrt())
-                inside = float(((y >= a["low"]) & (y <= a["high"])).float().mean())
-                rows.append([error, float(log_density(a, y).mean()) - math.log(scale), inside])
+                rows.append(judged(a, person.measured[rest] / scale, scale))
             found[f"{kind} {n}"] = {
                 name: [round(row[k], 4) for row in rows]
                 for k, name in enumerate(("rmse", "log_likelihood", "covered"))
@@ -334,19 +343,7 @@ def of_eleven(people: list[P.Person]) -> Callable[[int], Answer]:
 
 def by_paths(path: Tensor) -> Answer:
     """Bayes without a likelihood of its own: simulated people with all that their stomachs did, weighted."""
-
-    def at(hours: Tensor) -> Tensor:
-        k = (hours / P.STEP).round().long()
-        return path[:, k]
-
-    def answer(hours: Tensor, measured: Tensor, asked: Tensor) -> dict[str, Tensor]:
-        c = at(hours)
-        sd = P.deviation(c)
-        log = -(0.5 * ((measured - c) / sd).square() + sd.log()).sum(1)
-        weight = (log - log.max()).exp()
-        return mixture(at(asked), weight / weight.sum(), generator_of(0, 9))
-
-    return answer
+    return weighted(lambda hours: path[:, (hours / P.STEP).round().long()])
 
 
 def measure_simulated(answer: Answer, gate: bool, n: int = 300) -> dict[str, Any]:
@@ -354,14 +351,10 @@ def measure_simulated(answer: Answer, gate: bool, n: int = 300) -> dict[str, Any
     sx, sy, qx, qy = P.patients(3, 16, n, seed=55, gate=gate)[0]
     rows, spent = [], []
     for i in range(n):
-        y = P.from_y(qy[i])
         start = time.perf_counter()
         a = answer(torch.expm1(sx[i, :, 0]), P.from_y(sy[i]), torch.expm1(qx[i, :, 0]))
         spent.append(1000 * (time.perf_counter() - start))
-        inside = float(((y >= a["low"]) & (y <= a["high"])).float().mean())
-        rows.append(
-            [float((a["mean"] - y).square().mean().sqrt()), float(log_density(a, y).mean()), inside]
-        )
+        rows.append(judged(a, P.from_y(qy[i])))
     of = np.array(rows)
     return {
         **{

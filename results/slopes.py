@@ -30,7 +30,7 @@ from mlbook.lstm_meta_learner import RecurrentPolicy
 from mlbook.results import FOLDER
 
 HERE = Path(__file__).parent
-WEIGHTS = HERE.parent / "mlbook" / "pretrained" / "robot.safetensors"
+PRETRAINED = HERE.parent / "mlbook" / "pretrained"
 SEEDS, CARTS, STEPS, RATE, NORM = 3, 32, 875, 7e-3, 0.3
 LONGEST, HIDDEN = 200, 32  # steps of an episode in training, units
 TEST = {  # (degrees, seed, carts)
@@ -252,9 +252,14 @@ def driven(
     return {k: torch.stack(x) for k, x in zip(("s", "u", "h", "z"), zip(*out, strict=True), strict=True)}  # fmt: skip
 
 
+def fallen(run: dict[str, Tensor]) -> Tensor:
+    """Whether each cart `[T]` fell on the way."""
+    return ((run["s"][..., 2] - run["z"][..., 0]).abs() > FALLEN).any(0)
+
+
 def judged(run: dict[str, Tensor], last: int = 50) -> dict[str, Tensor]:
     """Of each cart `[T]`: metres from the mark over the last steps, whether it fell, what it cost."""
-    fell = ((run["s"][..., 2] - run["z"][..., 0]).abs() > FALLEN).any(0)
+    fell = fallen(run)
     off = run["s"][-last:, :, 0].abs().mean(0).clamp(max=LOST)
     price = cost(run["s"], run["u"], run["z"]).mean(0)
     return {"distance": off.where(~fell, LOST), "fell": fell.float(), "cost": price.where(~fell, 4.0)}  # fmt: skip
@@ -390,7 +395,7 @@ def slopes() -> None:
     for name in ("lstm", "no memory", "LQR with integral, trained"):
         for what, change in (("push", pushed), ("turn", turned)):
             run = driven(controllers[name][0], task, start, 600, changes={300: change})
-            fell = ((run["s"][..., 2] - run["z"][..., 0]).abs() > FALLEN).any(0)
+            fell = fallen(run)
             off = run["s"][..., 0].abs().clamp(max=LOST)
             later[f"{name}, {what}"] = entry = {
                 "median": numbers(off.median(1).values[::10]),
@@ -402,9 +407,9 @@ def slopes() -> None:
     known = [knows(p) for p in policies["lstm"]]
     write("slopes", "knows", by_seed=known, **facts)
     print(known[0], flush=True)
-    halves = {k: v.half() for k, v in policies["lstm"][0].state_dict().items()}
-    write_tensors(WEIGHTS, halves, {"method": "slopes", "protocol": protocol})
-    plain = {k: v.half() for k, v in policies["no memory"][0].state_dict().items()}
-    write_tensors(WEIGHTS.with_stem("robot_no_memory"), plain, {"method": "slopes", "protocol": protocol})  # fmt: skip
+    for name, kind in (("robot", "lstm"), ("robot_no_memory", "no memory")):
+        halves = {k: v.half() for k, v in policies[kind][0].state_dict().items()}
+        file = PRETRAINED / f"{name}.safetensors"
+        write_tensors(file, halves, {"method": "slopes", "protocol": protocol})
     write("slopes", "training", curve=[numbers(torch.tensor(row).view(-1, SEEDS).mean(1)) for row in curve[::5]],
           kinds=[*KINDS], every=5, gains={k: numbers(K) for k, K in laws.items()}, **facts)  # fmt: skip

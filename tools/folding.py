@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from typing import Any
 
 # What a cell calls that does more than show: it trains, measures, or takes a step of a method.
@@ -28,6 +29,7 @@ def names(node: ast.AST, context: type[ast.expr_context]) -> set[str]:
     return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, context)}
 
 
+@cache
 def reads_and_sets(source: str) -> tuple[set[str], set[str]]:
     """Names that a cell takes over from cells before it, and those that it sets for cells after it.
 
@@ -104,10 +106,14 @@ def only_imports(source: str) -> bool:
     return bool(found) and all(found)
 
 
-def shows(cell: Any) -> bool:
-    """Whether a picture, a figure or a table stands under a cell."""
+def shown(cell: Any) -> str | None:
+    """What stands under a cell: a figure with a script, a chart, a table, or none of these."""
     data = [(kind, text) for o in cell.outputs for kind, text in o.get("data", {}).items()]
-    return any(kind.startswith(("image/", "text/html", "text/markdown")) for kind, _ in data)
+    if any("<script" in text for kind, text in data if kind == "text/html"):
+        return "figure"
+    if any(kind.startswith("image/") for kind, _ in data):
+        return "chart"
+    return "table" if any(kind in ("text/html", "text/markdown") for kind, _ in data) else None
 
 
 def only_shows(cells: list[Any], i: int) -> bool:
@@ -117,7 +123,7 @@ def only_shows(cells: list[Any], i: int) -> bool:
     of its lines draw.
     """
     source = cells[i].source
-    if not shows(cells[i]) or len(source.splitlines()) < LEAST or calls(source) & WORK:
+    if shown(cells[i]) is None or len(source.splitlines()) < LEAST or calls(source) & WORK:
         return False
     if any(isinstance(s, ast.FunctionDef | ast.ClassDef) for s in statements(source)):
         return False
@@ -127,5 +133,5 @@ def only_shows(cells: list[Any], i: int) -> bool:
             reads, sets = reads_and_sets(cell.source)
             if reads & left:
                 return False
-            left -= sets
+            left = left - sets
     return drawn(source) >= 0.5

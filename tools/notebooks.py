@@ -33,7 +33,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # a script sees its folder only
 
-from tools.folding import only_imports, only_shows  # noqa: E402
+from tools import folding  # noqa: E402
 
 BOOK = ROOT / "book"
 TIMEOUT = 600  # seconds a cell, as in `make test`
@@ -143,12 +143,9 @@ def only_checks(source: str, elsewhere: str = "") -> bool:
             isinstance(statement, ast.For) and all(map(checks, statement.body))
         )
 
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:  # a magic of IPython
-        return False
-    asserts = any(isinstance(node, ast.Assert) for node in ast.walk(tree))
-    return asserts and all(map(checks, tree.body))
+    body = folding.statements(source)
+    asserts = any(isinstance(node, ast.Assert) for s in body for node in ast.walk(s))
+    return asserts and all(map(checks, body))
 
 
 def elsewhere(notebook: Any, cell: Any) -> str:
@@ -164,27 +161,27 @@ def inside(cell: Any) -> str:
         return "Set-up, in Colab only"
     if "hide-cell" in tags:
         return "Solution"
-    if only_imports(cell.source):
+    if folding.only_imports(cell.source):
         return "Imports"
-    shown = [(kind, text) for o in cell.outputs for kind, text in o.get("data", {}).items()]
-    if any("<script" in text for kind, text in shown if kind == "text/html"):
-        return "How the figure is made"
-    if any(kind.startswith("image/") for kind, _ in shown):
-        return "How the chart is drawn"
-    if any(kind in ("text/html", "text/markdown") for kind, _ in shown):
-        return "How the table is made"
+    if below := folding.shown(cell):
+        return {
+            "figure": "How the figure is made",
+            "chart": "How the chart is drawn",
+            "table": "How the table is made",
+        }[below]
     if cell.outputs:
         return "How this is computed"
     return CHECKS if "assert " in cell.source else "What the next cells need"
 
 
-def fold(notebook: Any, cell: Any) -> None:
-    """Fold a cell that only checks, shows or imports, on the site and in JupyterLab, and say of each what it holds."""
+def fold(notebook: Any, i: int) -> None:
+    """Fold cell i if it only checks, shows or imports, on the site and in JupyterLab, and say of each what it holds."""
+    cell = notebook.cells[i]
     tags = cell.metadata.get("tags", [])
     aside = (
         only_checks(cell.source, elsewhere(notebook, cell))
-        or only_imports(cell.source)
-        or only_shows(notebook.cells, notebook.cells.index(cell))
+        or folding.only_imports(cell.source)
+        or folding.only_shows(notebook.cells, i)
     )
     if aside and "hide-cell" not in tags:
         cell.metadata["tags"] = tags = [*[tag for tag in tags if tag != "hide-input"], "hide-input"]
@@ -196,7 +193,7 @@ def fold(notebook: Any, cell: Any) -> None:
 def tidy(notebook: Any) -> None:
     """Keep what the reader sees and drop what only says when and where it ran."""
     notebook.metadata = nbformat.from_dict(METADATA)
-    for cell in notebook.cells:
+    for i, cell in enumerate(notebook.cells):
         for volatile in (
             "execution",
             "collapsed",
@@ -212,7 +209,7 @@ def tidy(notebook: Any) -> None:
             ) in cell.outputs:  # a widget ends with its kernel; what stands in for it stays
                 output.get("data", {}).pop(WIDGET, None)
             describe(cell)
-            fold(notebook, cell)
+            fold(notebook, i)
 
 
 def write(notebook: Any, path: Path) -> None:

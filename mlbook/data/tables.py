@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -192,10 +193,9 @@ class Tables:
         queries: int,
         columns: tuple[int, int],
         classes: tuple[int, int],
-        batch: int,
+        tasks: int,
         missing: bool,
         seed: int,
-        device: torch.device | str = "cpu",
     ) -> None:
         self.rows, self.columns = _range("rows", rows, 2), _range("columns", columns, 1)
         self.classes = _range("classes", classes, 2)
@@ -203,21 +203,23 @@ class Tables:
             raise ValueError(
                 f"rows={self.rows} for classes={self.classes}: each class needs a row, so rows from {self.classes[1]}"
             )
-        self.queries, self.batch = whole("queries", queries, 0), whole("tasks", batch, 1)
-        self.missing, self.seed, self.device = bool(missing), whole("seed", seed), device
+        self.queries, self.tasks = whole("queries", queries, 0), whole("tasks", tasks, 1)
+        self.missing, self.seed = bool(missing), whole("seed", seed)
+        self.device: torch.device | str = "cpu"
 
     @property
     def fingerprint(self) -> str:
         """What the tables depend on, in words; two sources of one fingerprint give the same."""
         return (
             f"Tables(rows={self.rows}, queries={self.queries}, columns={self.columns}, classes={self.classes}, "
-            f"tasks={self.batch}, missing={self.missing}, seed={self.seed})"
+            f"tasks={self.tasks}, missing={self.missing}, seed={self.seed})"
         )
 
     def to(self, device: torch.device | str) -> Tables:
         """The same tables on `device`."""
-        sizes = self.rows, self.queries, self.columns, self.classes, self.batch
-        return Tables(*sizes, self.missing, self.seed, device)
+        there = copy.copy(self)
+        there.device = device
+        return there
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         k = 0
@@ -233,7 +235,7 @@ class Tables:
         D = self.columns[0] + int(b * (self.columns[1] - self.columns[0] + 1))
         # half the batches have the fewest classes, of the others half one more, and so on
         N = min(self.classes[1], self.classes[0] + int(-math.log2(max(c, 1e-9))))
-        x, y, _ = draw(generator, self.batch, S + self.queries, D, N, self.missing)
+        x, y, _ = draw(generator, self.tasks, S + self.queries, D, N, self.missing)
         x, y = send(x, self.device), send(y, self.device)
         return x[:, :S], y[:, :S], x[:, S:], y[:, S:]
 

@@ -101,7 +101,7 @@ export default { render({ model, el }) {
     const points = given.map((k) => [Math.log1p(hours[k]), measured[k] / scale / unit]);
     const at = (xs, what) => (points.length ? predict(net, points, xs, what).map((p) => p.map((v) => v * unit * scale)) : null);
     const process = at(GRID, asked), map = (x, of = logs) => scale * concentration(Math.expm1(x), of);
-    const error = (c) => Math.hypot(0.2 * scale, 0.143 * c);
+    const error = (c) => scale * deviation(c / scale);
 
     const most = Math.max(...measured, ...GRID.map((x) => map(x)), ...(process ?? []).map(([m, s]) => m + Z * s));
     plane.y = [0, Math.max(10, Math.ceil(most / 2) * 2)];

@@ -84,10 +84,8 @@ class PriorFittedNetwork(nn.Module):
             got = f"support_x {[*support_x.shape]}, support_y {[*support_y.shape]}"
             raise ValueError(f"{got}, not [T, S, D] and [T, S]; a single table is x[None], y[None]")
         y = support_y.long()
-        low, high = torch.stack([y.min(), y.max()]).tolist()  # the one number that a GPU waits for
-        n = high + 1
-        if n > self.ways or low < 0:
-            wrong = min(low, 0) or high
+        low, n = torch.stack([y.min(), y.max() + 1]).tolist()  # a GPU waits for both at once
+        if wrong := min(low, 0) or (n - 1 if n > self.ways else 0):
             raise ValueError(f"label {wrong}: labels are 0..{self.ways - 1}; build with ways={n}")
         g, number = view(support_x, y, n, self.columns, self.ways)
         gone = ~F.one_hot(y, n).any(1)[:, None]  # [T, 1, N]
@@ -141,9 +139,7 @@ def view(x: Tensor, y: Tensor, n: int, columns: int, ways: int) -> tuple[Rows, T
     axes = axes * (1 - 2 * ((z @ axes * step).sum(1, keepdim=True) < 0).to(z))
     rest = z - Y @ means  # within classes, of which few rows say little: hence two ridges
     ridge = 0.1 + varies.sum(2, keepdim=True) / S
-    ridge = torch.stack([ridge, 0.1 * ridge]) * torch.eye(
-        z.shape[2], dtype=z.dtype, device=z.device
-    )
+    ridge = torch.stack([ridge, 0.1 * ridge]) * torch.ones_like(z[0, 0]).diag()
     w = torch.linalg.solve_ex(rest.mT @ rest / S + ridge, means.mT)[0]  # [2, T, D, n]
     b = (means.mT * w).sum(2, keepdim=True) / 2
     told = there.sum(2, keepdim=True) / 5, varies.sum(2, keepdim=True) / columns

@@ -171,10 +171,10 @@ def load_pretrained(name: str) -> nn.Module:
             with `steps=10` and `steps=20`. `"centroids"` is `PretrainedCentroids`, trained in the
             ordinary way on the same characters, upright only. `"learned_optimizer"` was trained on
             quadratics of 10 dimensions, `"bandit_agent"` on two-armed bandits of 100 pulls; in
-            `train()` mode it draws its arms. `"robot"` is the `RecurrentPolicy` of the carts of `mlbook.data.slopes`,
-            `"robot_no_memory"` the same network without a memory.
-            `"prior_fitted"` (up to 5 classes) was trained on
-            `mlbook.data.tables`, tables drawn from a prior, and takes rows of any table.
+            `train()` mode it draws its arms. `"robot"` is the `RecurrentPolicy` of the carts of
+            `mlbook.data.slopes`, `"robot_no_memory"` the same network without a memory.
+            `"prior_fitted"` (up to 5 classes) was trained on tables drawn from the prior of
+            `mlbook.data.tables`, and takes rows of any table.
 
     Raises:
         ValueError: If there are no weights of that name.

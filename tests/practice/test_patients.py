@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +15,9 @@ import torch
 from mlbook.data import patients as P
 from mlbook.episodes import generator_of
 from mlbook.results import stored
+from tests.practice.programs import figures
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOK = ROOT / "book" / "practice" / "patients.ipynb"
 ATTENTION = "neural process, attention"
 
 
@@ -111,18 +107,6 @@ def test_what_was_measured_comes_to_the_optimum(n: int) -> None:
 
 
 def test_the_first_program_runs_alone(tmp_path: Path) -> None:
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    (cell,) = [c for c in cells if "ten-minutes" in c["metadata"].get("tags", [])]
-    program = "".join(cell["source"])
-    lines = [line for line in program.splitlines() if line.strip()]
-    assert 12 <= len(lines) <= 25
-    env = {k: v for k, v in os.environ.items() if not k.startswith("MLBOOK")}
-    env |= {"PYTHONPATH": str(ROOT), "MLBOOK_CACHE": str(tmp_path / "cache")}
-    run = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
-    stored_text = "".join(cell["outputs"][0]["text"])
-    mine, theirs = ([float(v) for v in re.findall(r"[\d.]+(?= ±)", t)] for t in (run.stdout, stored_text))  # fmt: skip
+    mine, theirs = figures("patients", tmp_path)
     assert len(mine) == 3 and mine == pytest.approx(theirs, abs=0.05)
     assert mine[2] < mine[1] < mine[0] < 1.4

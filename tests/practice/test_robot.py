@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +14,9 @@ from mlbook import load_pretrained
 from mlbook.data.slopes import FALLEN, MuJoCoCart, Slopes, step
 from mlbook.lstm_meta_learner import RecurrentPolicy
 from mlbook.results import stored
+from tests.practice.programs import figures, program
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOK = ROOT / "book" / "practice" / "robot.ipynb"
 
 
 @torch.no_grad()
@@ -94,16 +89,7 @@ def test_policies_trained_side_by_side_are_those_one_by_one(
 
 def test_the_first_program_runs_alone(tmp_path: Path) -> None:
     """In an empty folder; what it prints is in the page."""
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    (cell,) = [c for c in cells if "ten-minutes" in c["metadata"].get("tags", [])]
-    program = "".join(cell["source"])
-    assert 12 <= len([line for line in program.splitlines() if line.strip()]) <= 25
-    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    run = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
-    stored_text = "".join(cell["outputs"][0]["text"])
-    mine, theirs = ([float(v) for v in re.findall(r"[\d.]+(?= ±)", t)] for t in (run.stdout, stored_text))  # fmt: skip
+    assert "mlbook" not in program("robot")[0]
+    mine, theirs = figures("robot", tmp_path)
     assert len(mine) == 2 and mine == pytest.approx(theirs, abs=0.05)
     assert 2 * mine[0] < mine[1]

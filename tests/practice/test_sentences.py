@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +14,8 @@ from mlbook import evaluate, load
 from mlbook.data import clinc150, sentences
 from mlbook.lab import ask
 from mlbook.metric import PrototypicalNetwork
+from tests.practice.programs import figures
 
-ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOK = ROOT / "book" / "practice" / "sentences.ipynb"
 HERE = Path(os.environ.get("MLBOOK_DATA", "/nowhere"), "clinc150", clinc150.FILE)
 
 
@@ -58,19 +53,7 @@ def test_classes_lie_apart_and_strangers_from_all() -> None:
 
 def test_the_first_program_runs_alone(tmp_path: Path) -> None:
     """In an empty folder, with no cache and no data but the package's; what it prints is in the page."""
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    (cell,) = [c for c in cells if "ten-minutes" in c["metadata"].get("tags", [])]
-    program = "".join(cell["source"])
-    lines = [line for line in program.splitlines() if line.strip()]
-    assert 12 <= len(lines) <= 25
-    env = {k: v for k, v in os.environ.items() if not k.startswith("MLBOOK")}
-    env |= {"PYTHONPATH": str(ROOT), "MLBOOK_CACHE": str(tmp_path / "cache")}
-    run = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
-    stored = "".join(cell["outputs"][0]["text"])
-    mine, theirs = ([float(v) for v in re.findall(r"[\d.]+(?= ±)", t)] for t in (run.stdout, stored))  # fmt: skip
+    mine, theirs = figures("sentences", tmp_path)
     assert len(mine) == 4 and mine == pytest.approx(theirs, abs=0.5)
     assert mine[0] > 93 and mine[3] > 92
 

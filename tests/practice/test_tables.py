@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,26 +11,12 @@ import torch
 from mlbook import load_pretrained
 from mlbook.data.tables import REAL, real, tables
 from mlbook.results import stored
-
-ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOK = ROOT / "book" / "practice" / "tables.ipynb"
+from tests.practice.programs import figures
 
 
 def test_the_first_program_runs_alone(tmp_path: Path) -> None:
     """In an empty folder; what it prints is in the page."""
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    (cell,) = [c for c in cells if "ten-minutes" in c["metadata"].get("tags", [])]
-    program = "".join(cell["source"])
-    lines = [line for line in program.splitlines() if line.strip()]
-    assert 12 <= len(lines) <= 25
-    env = {k: v for k, v in os.environ.items() if not k.startswith("MLBOOK")}
-    env |= {"PYTHONPATH": str(ROOT), "MLBOOK_CACHE": str(tmp_path / "cache")}
-    run = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
-    texts = run.stdout, "".join(cell["outputs"][0]["text"])
-    mine, theirs = ([float(v) for v in re.findall(r"[-\d.]+(?= ±)", t)] for t in texts)
+    mine, theirs = figures("tables", tmp_path)
     assert len(mine) == 6 and mine == pytest.approx(theirs, abs=0.3)
 
 

@@ -8,15 +8,20 @@ from __future__ import annotations
 import functools
 import http.server
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 import yaml
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from torch import Tensor
+
+from tools import figures
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HTML = ROOT / "_build" / "html"
@@ -35,6 +40,34 @@ VIEWS: dict[str, dict[str, Any]] = {
         "has_touch": True,
     },
 }
+
+
+def stored_figures(notebook: Path) -> Iterator[re.Match[str]]:
+    """Every interactive figure that a notebook stores: its alternative text, data and name are groups 1, 2 and 3."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            if found := figures.STORED.match(output.get("data", {}).get("text/html", "")):
+                yield found
+
+
+def stored_figure(page: str, name: str) -> tuple[str, Any]:
+    """HTML and data of a figure, such as `"practice/patients", "patients"`."""
+    for found in stored_figures(ROOT / "book" / f"{page}.ipynb"):
+        if found[3] == name:
+            return found.string, json.loads(found[2])
+    raise AssertionError(f"no figure {name} in {page}")
+
+
+@contextmanager
+def on_its_own(browser: Browser, html: str, width: int, **view: Any) -> Iterator[Page]:
+    """A page with this and nothing else; in the end no script has failed, and it does not scroll sideways."""
+    page, problems = browser.new_page(viewport={"width": width, "height": 900}, **view), list[str]()
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.set_content(f"<!doctype html><meta name=viewport content='width=device-width'>{html}")
+    yield page
+    assert not problems
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
 
 
 def pages() -> list[str]:

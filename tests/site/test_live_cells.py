@@ -8,12 +8,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import nbformat
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.site.conftest import ROOT, Visit
-from tools import figures
+from tests.site.conftest import ROOT, Visit, on_its_own, stored_figures
 from tools.notebooks import of_the_book
 
 CHAPTERS = ("metric", "model_based", "optimization", "lstm_meta_learner")
@@ -23,12 +21,10 @@ NO_METHOD = ("comparison", "transfer")  # pages that compare methods
 def live() -> Iterator[tuple[str, str, str, Any]]:
     """Page, figure, HTML and data of every live cell."""
     for path in of_the_book():
-        for cell in nbformat.read(path, as_version=4).cells:
-            for output in cell.get("outputs", []):
-                found = figures.STORED.match(html := output.get("data", {}).get("text/html", ""))
-                if found and found[3] in ("drawing", "explore"):
-                    page = path.relative_to(ROOT).with_suffix("").as_posix()
-                    yield page, found[3], html, json.loads(found[2])
+        for found in stored_figures(path):
+            if found[3] in ("drawing", "explore"):
+                page = path.relative_to(ROOT).with_suffix("").as_posix()
+                yield page, found[3], found.string, json.loads(found[2])
 
 
 LIVE = {page: rest for page, *rest in live()}
@@ -48,14 +44,8 @@ def test_every_method_has_one() -> None:
 def shown(request: pytest.FixtureRequest, browser: Browser) -> Iterator[tuple[Page, str, Any]]:
     """A page that holds the stored output and nothing else, as wide as a phone's."""
     name, html, data = LIVE[request.param]
-    page = browser.new_page(viewport={"width": 360, "height": 900})
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.set_content(f"<!doctype html><meta name=viewport content='width=device-width'>{html}")
-    yield page, name, data
-    assert not problems
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    page.close()
+    with on_its_own(browser, html, 360) as page:
+        yield page, name, data
 
 
 def test_what_is_recorded_can_be_turned_over(shown: tuple[Page, str, Any]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from mlbook import load_pretrained, plots
 from mlbook.data.slopes import DT, step
 from mlbook.lstm_meta_learner import RecurrentPolicy
+from tests.site.conftest import on_its_own
 
 SECONDS = 2.0
 GAINS = {"LQR": [-0.3, -0.5, -4.0, -1.0], "LQR with integral": [-0.4, -0.6, -4.5, -1.1, -0.1]}
@@ -37,16 +38,9 @@ def data() -> dict[str, Any]:
 @pytest.fixture(params=[1280, 390])
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     """Opened for a reader who wants no motion: what plays is at its end at once."""
-    context = browser.new_context(
-        viewport={"width": request.param, "height": 900}, reduced_motion="reduce"
-    )
-    page, problems = context.new_page(), list[str]()
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.set_content(f"<body>{plots.figure('robot', alt='a robot', data=data()).data}")
-    yield page
-    assert not problems
-    assert page.evaluate("document.documentElement.scrollWidth") <= request.param
-    context.close()
+    html = plots.figure("robot", alt="a robot", data=data()).data
+    with on_its_own(browser, html, request.param, reduced_motion="reduce") as page:
+        yield page
 
 
 def states(page: Page) -> list[list[float]]:

@@ -8,39 +8,24 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import nbformat
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from playwright.sync_api import Browser, Page, expect
 
-from tests.site.conftest import ROOT
-from tools import figures
+from tests.site.conftest import on_its_own, stored_figure
 
 
 def stored() -> tuple[str, Any]:
-    notebook = nbformat.read(ROOT / "book" / "practice" / "sentences.ipynb", as_version=4)
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            html = output.get("data", {}).get("text/html", "")
-            found = figures.STORED.match(html)
-            if found and found[3] == "sentences":
-                return html, json.loads(found[2])
-    raise AssertionError("no such figure in the page")
+    return stored_figure("practice/sentences", "sentences")
 
 
 @pytest.fixture(params=[900, 360])
 def shown(request: pytest.FixtureRequest, browser: Browser) -> Iterator[tuple[Page, Any]]:
     html, data = stored()
-    page = browser.new_page(viewport={"width": request.param, "height": 900})
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.set_content(f"<!doctype html><meta name=viewport content='width=device-width'>{html}")
-    yield page, data
-    assert not problems
-    assert page.evaluate("document.documentElement.scrollWidth") <= request.param
-    page.close()
+    with on_its_own(browser, html, request.param) as page:
+        yield page, data
 
 
 def test_it_is_small_and_says_what_it_shows() -> None:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import nbformat
 import numpy as np
 import pytest
 import torch
@@ -18,8 +17,7 @@ from playwright.sync_api import Browser, Page
 from torch import Tensor
 
 from mlbook import plots
-from tests.site.conftest import ROOT
-from tools import figures
+from tests.site.conftest import ROOT, stored_figures
 
 Open = Callable[..., tuple[Page, Any]]
 
@@ -30,16 +28,14 @@ def stored(browser: Browser) -> Iterator[Open]:
     pages: list[Page] = []
 
     def stored(notebook: str, name: str, **view: Any) -> tuple[Page, Any]:
-        for cell in nbformat.read(ROOT / "book" / f"{notebook}.ipynb", as_version=4).cells:
-            for output in cell.get("outputs", []):
-                found = figures.STORED.match(output.get("data", {}).get("text/html", ""))
-                if found and found[3] == name:
-                    data = json.loads(found[2])
-                    page = browser.new_page(**{"viewport": {"width": 900, "height": 900}, **view})
-                    pages.append(page)
-                    picture = plots.figure(name, alt=html.unescape(found[1]), data=data).data
-                    page.set_content(f"<!doctype html><body>{picture}")
-                    return page, data
+        for found in stored_figures(ROOT / "book" / f"{notebook}.ipynb"):
+            if found[3] == name:
+                data = json.loads(found[2])
+                page = browser.new_page(**{"viewport": {"width": 900, "height": 900}, **view})
+                pages.append(page)
+                picture = plots.figure(name, alt=html.unescape(found[1]), data=data).data
+                page.set_content(f"<!doctype html><body>{picture}")
+                return page, data
         raise AssertionError(f"no figure {name} in {notebook}")
 
     yield stored
